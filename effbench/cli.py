@@ -1,0 +1,306 @@
+"""The command line: `effbench list | run | report | macs | train | eval`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from effbench.encoders.contract import SettingError
+from effbench.errors import InputError
+
+if TYPE_CHECKING:
+    from effbench.study.progress import ProgressDisplay
+
+app = typer.Typer(
+    help="Benchmarks of encoders for Mask2Former-style segmentation: what they cost and what quality they give.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+System = Annotated[str, typer.Argument(help="A registered encoder: see `effbench list`.")]
+Settings = Annotated[list[str], typer.Option("--set", help="One of the encoder's settings, as NAME=VALUE. Repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object on the last line.")]
+SuiteName = Annotated[str, typer.Argument(help="A suite: see `effbench list`.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the suite; its default fits the other options.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of real photos in the COCO panoptic layout.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate this many photos of the data root.")]
+Systems = Annotated[list[str], typer.Option("--system", help="Only this system of the suite. Repeatable.")]
+Results = Annotated[Path, typer.Option(help="Folder of all results.")]
+
+
+def main() -> None:
+    """Entry point: bad input is one line on stderr and exit code 2, an interrupt is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except (InputError, SettingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List encoders with their settings, backbones and suites."""
+    from effbench.encoders.registry import registered, setting_defaults
+    from effbench.models.backbones import PRESETS
+    from effbench.study.suite import suites
+
+    encoders = {name: setting_defaults(name) for name in registered()}
+    found = suites()
+    if as_json:
+        known = {name: suite.question for name, suite in found.items()}
+        print(json.dumps({"encoders": encoders, "backbones": list(PRESETS), "suites": known}))
+        return
+    table = Table("encoder", "settings (default)", title="Encoders")
+    for name, defaults in encoders.items():
+        table.add_row(name, ", ".join(f"{setting}={value}" for setting, value in defaults.items()))
+    console.print(table)
+    console.print(f"Backbones: {', '.join(PRESETS)}, or any timm model with maps at strides 4, 8, 16, 32")
+    for name, suite in found.items():
+        console.print(f"Suite {name}: {suite.question}")
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    profile: Profile = None,
+    data_root: DataRoot = None,
+    limit: Limit = None,
+    system: Systems = [],  # noqa: B006 (typer reads the default)
+    results: Results = Path("results"),
+    retry_failed: Annotated[bool, typer.Option(help="Measure again what failed before.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be measured, and measure nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a suite and write its report; what is finished is not measured again.
+
+    Without --data-root, suite coco trains narrow models on images that it generates. Interrupt it when you like:
+    the same command goes on where it stopped.
+    """
+    from effbench.study.progress import ProgressDisplay
+    from effbench.study.record import RecordBook
+    from effbench.study.runner import Runner
+
+    found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
+    with ProgressDisplay(console) as display:
+        runner = Runner(folder, display, retry_failed)
+        if dry_run:
+            book = RecordBook(folder / "records.jsonl")
+            states = [{"task": t.title, "finished": runner.is_done(book, t), "skip": t.skip} for t in plan.tasks]
+        else:
+            outcome = runner.run(plan.tasks)
+    if dry_run:
+        for state in states:
+            console.print(
+                f"{'finished' if state['finished'] else state['skip'] or 'to do':>9}  {state['task']}", markup=False
+            )
+        if as_json:
+            print(json.dumps({"folder": str(folder), "tasks": states}))
+        return
+    _report(found, plan, folder)
+    if as_json:
+        print(json.dumps({"folder": str(folder), **vars(outcome)}))
+    if outcome.failed:
+        console.print(f"{outcome.failed} tasks failed; their reasons are in the report. Try again with --retry-failed.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    suite: SuiteName,
+    profile: Profile = None,
+    data_root: DataRoot = None,
+    limit: Limit = None,
+    system: Systems = [],  # noqa: B006 (typer reads the default)
+    results: Results = Path("results"),
+) -> None:
+    """Write a suite's report again, from the records that are there."""
+    found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
+    if not (folder / "records.jsonl").is_file():
+        raise InputError(f"{folder / 'records.jsonl'} not found; expected the records of `effbench run {suite}`")
+    _report(found, plan, folder)
+
+
+def _plan(
+    suite: str, profile: str | None, data_root: Path | None, limit: int | None, system: list[str], results: Path
+) -> Any:
+    from effbench.study.environment import machine
+    from effbench.study.suite import Options, find_suite
+
+    found = find_suite(suite)
+    plan = found.plan(Options(profile, data_root, limit, tuple(system)))
+    return found, plan, results / machine() / found.name / plan.profile
+
+
+def _report(suite: Any, plan: Any, folder: Path) -> None:
+    from effbench.report import page
+    from effbench.study.record import RecordBook
+
+    command = shlex.join(["effbench", *sys.argv[1:]])
+    shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl").records, command)
+    table = Table("system", *shown.columns, title=f"{suite.name}, profile {plan.profile}")
+    for name, row in shown.iterrows():
+        table.add_row(str(name), *row)
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"- {note}", markup=False)
+    console.print(f"Report: {folder / 'README.md'}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[tuple[ProgressDisplay, str]]:
+    from effbench.study.progress import ProgressDisplay
+
+    with ProgressDisplay(console) as display:
+        display.started(title)
+        yield display, title
+
+
+@app.command()
+def macs(
+    system: System,
+    settings: Settings = [],  # noqa: B006 (typer reads the default)
+    backbone: Annotated[str, typer.Option(help="r50, r101, swin_t, swin_s, swin_b, swin_l or a timm name.")] = "r50",
+    size: Annotated[str, typer.Option(help="HxW, cityscapes, coco, coco:first30 or coco:first100.")] = "coco",
+    classes: Annotated[int | None, typer.Option(min=1, help="Default: 19 at 1024x2048, 133 elsewhere.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Default: 100, or 200 with swin_l.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count multiply-accumulates per image by component, without doing the compute.
+
+    `papers` is the convention of the papers' tables, whose "GFLOPs" are these GMACs; `complete` adds what their tool
+    leaves out. Under coco:firstN the encoder is the last image's and the total the mean, as that tool prints them.
+    """
+    import torch
+
+    from effbench.encoders.registry import setting_defaults
+    from effbench.models.backbones import preset
+    from effbench.models.segmenter import build_segmenter
+    from effbench.probes.mac_sizes import default_classes, size_protocol
+    from effbench.probes.macs import count
+    from effbench.settings import parse_settings
+
+    chosen = parse_settings(settings, setting_defaults(system), system)
+    protocol = size_protocol(size)
+    classes = classes or default_classes(size)
+    queries = queries or preset(backbone).queries
+    with torch.device("meta"):
+        model = build_segmenter(system, backbone, num_classes=classes, num_queries=queries, **chosen)
+    counted = {
+        convention: {component: macs / 1e9 for component, macs in parts.items()}
+        for convention, parts in count(model, protocol, queries, classes).items()
+    }
+    answer = {
+        "system": system,
+        "settings": {**setting_defaults(system), **chosen},
+        "backbone": backbone,
+        "size": size,
+        "classes": classes,
+        "queries": queries,
+        "unit": "GMAC",
+        **counted,
+    }
+    if as_json:
+        print(json.dumps(answer))
+        return
+    table = Table("component", "papers", "complete", title=f"{system} on {backbone} at {size}, GMACs per image")
+    for component in counted["papers"]:
+        table.add_row(component, *(f"{counted[convention][component]:.3f}" for convention in ("papers", "complete")))
+    console.print(table)
+
+
+@app.command()
+def train(
+    system: System,
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the model.")],
+    data_root: DataRoot = None,
+    settings: Settings = [],  # noqa: B006 (typer reads the default)
+    backbone: Annotated[str, typer.Option(help="A preset or timm name.")] = "resnet_mini",
+    queries: Annotated[int, typer.Option(min=1)] = 20,
+    steps: Annotated[int, typer.Option(min=1)] = 600,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    crop: Annotated[int, typer.Option(min=32, help="Side of the square training crops, a multiple of 32.")] = 96,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    sampling: Annotated[str, typer.Option(help="Losses on `points`, as the papers', or `dense`.")] = "dense",
+    seed: int = 0,
+) -> None:
+    """Train a segmenter on a data root in the COCO panoptic layout, or on the embedded set.
+
+    A killed training goes on from its checkpoint when the command is given again.
+    """
+    from effbench.data.embedded import embedded_root
+    from effbench.encoders.registry import setting_defaults
+    from effbench.settings import parse_settings
+    from effbench.training import run as training
+    from effbench.training.criterion import CriterionSettings
+    from effbench.training.trainer import Recipe
+
+    if crop % 32:
+        raise InputError(f"--crop {crop}; expected a multiple of 32")
+    chosen = parse_settings(settings, setting_defaults(system), system)
+    recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=CriterionSettings(sampling=sampling), seed=seed)
+    model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
+    with _progress(f"{system} training") as (display, title):
+        path = training.train(
+            model,
+            data_root or embedded_root(),
+            recipe,
+            out,
+            lambda s: display.progressed(title, {"done": s.step, "total": s.steps, **s.losses}),
+        )
+    console.print(f"Weights: {path}", markup=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder that `effbench train --out` has made.")],
+    data_root: DataRoot = None,
+    limit: Limit = None,
+    short: Annotated[int | None, typer.Option(min=32, help="Resize the shorter side to this many pixels.")] = None,
+    object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
+    as_json: Json = False,
+) -> None:
+    """Score a trained model's panoptic quality on a data root's val2017, or on the embedded set's."""
+    from effbench.data.embedded import embedded_root
+    from effbench.training import run as training
+    from effbench.training.evaluate import Inference
+
+    how = Inference(short=short, object_threshold=object_threshold)
+    with _progress("evaluating") as (display, title):
+        scores = training.score(
+            folder,
+            data_root or embedded_root(),
+            limit,
+            how,
+            lambda done, total: display.progressed(title, {"done": done, "total": total}),
+        )
+    table = Table("", "PQ", "SQ", "RQ", "classes", title=f"{scores['images']} images")
+    for group in ("all", "things", "stuff"):
+        result = scores[group]
+        table.add_row(group, *(f"{result[m]:.2f}" for m in ("pq", "sq", "rq")), str(result["categories"]))
+    console.print(table)
+    if as_json:
+        print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Panoptic data: the COCO-layout reader, the embedded procedural set, transforms and image-size facts."""

@@ -1,0 +1,1 @@
+"""What is held fixed while encoders change: backbones, the mask decoder, the segmenter, post-processing."""

@@ -1,0 +1,86 @@
+"""What probes share: what they are given, what they return, and how one is found by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import torch
+
+from effbench.errors import InputError
+from effbench.models.segmenter import Segmenter, build_segmenter
+from effbench.study.cell import Cell
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a probe found.
+
+    Attributes:
+        samples: raw samples in base units.
+        unit: of the samples.
+        detail: whatever else belongs into the record (plain JSON).
+        implementation: which implementation of each operator ran.
+    """
+
+    samples: Sequence[float]
+    unit: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    implementation: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a probe may use besides its cell.
+
+    Attributes:
+        work: folder for what a killed run should find again (checkpoints).
+        inputs: where data lies.
+        report: called as report(done=, total=, **shown) for the progress bar.
+    """
+
+    work: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    report: Callable[..., None] = lambda **_: None
+
+
+class Probe(Protocol):
+    """A module under effbench/probes with these three names."""
+
+    NAME: str
+    VERSION: str
+
+    def measure(self, cell: Cell, context: Context) -> Measurement: ...
+
+
+def load_probe(name: str) -> Probe:
+    """The probe module called `name`; InputError when there is none."""
+    try:
+        return cast(Probe, importlib.import_module(f"effbench.probes.{name}"))
+    except ModuleNotFoundError as error:
+        raise InputError(f"no probe is called {name!r} ({error}); expected a module of effbench/probes") from error
+
+
+def segmenter(cell: Cell, device: str | None = None) -> Segmenter:
+    """The cell's model with fresh weights, on the cell's device and dtype."""
+    with torch.device(device or cell.device):
+        return build_segmenter(
+            cell.encoder,
+            cell.backbone,
+            cell.decoder,
+            cell.classes,
+            cell.queries,
+            decoder_settings=cell.decoder_settings,
+            **cell.settings,
+            **cell.width,
+        ).to(getattr(torch, cell.dtype))
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """ "HxW" as (H, W); InputError for anything else."""
+    height, _, width = size.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) > 0 and int(width) > 0):
+        raise InputError(f"size {size!r}, expected HxW in pixels, such as 1024x2048")
+    return int(height), int(width)

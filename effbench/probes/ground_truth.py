@@ -1,0 +1,43 @@
+"""Score a data set's ground truth against itself: PQ is 100 where reader and metric are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.probes.base import Context, Measurement
+from effbench.probes.quality import quality_detail
+from effbench.quality import PanopticMap, image_stats
+from effbench.study.cell import Cell
+
+NAME = "ground_truth"
+VERSION = "1"
+
+
+def measure(cell: Cell, context: Context) -> Measurement:
+    """PQ in percent of the ground truth, crowds left out of the prediction, against the ground truth.
+
+    `options["images"]` limits how many images of a data root are read.
+    """
+    data = _open(context.inputs, cell.options.get("images"))
+    stats = {}
+    for i in range(len(data)):
+        sample = data[i]
+        ids = sample.id_map.clone()
+        segments = [s for s in sample.segments if not s.iscrowd]
+        for crowd in (s for s in sample.segments if s.iscrowd):
+            ids[ids == crowd.id] = 0  # a crowd is no segment that anyone could predict
+        stats[sample.image_id] = image_stats(PanopticMap(sample.id_map, sample.segments), PanopticMap(ids, segments))
+        context.report(done=i + 1, total=len(data))
+    detail = quality_detail(stats, data)
+    return Measurement([detail["all"]["pq"]], "%", detail)
+
+
+def _open(inputs: Mapping[str, str], limit: int | None) -> CocoPanoptic:
+    if "data_root" in inputs:
+        return CocoPanoptic(inputs["data_root"], "val2017", limit=limit)
+    sample = Path(inputs["panoptic_sample"])  # the layout of panopticapi's sample_data
+    return CocoPanoptic.from_files(
+        sample / "input_images", sample / "panoptic_examples", sample / "panoptic_examples.json"
+    )

@@ -1,0 +1,33 @@
+"""Make the embedded data and the warm start that a study's quality cells share, and say how long that took."""
+
+from __future__ import annotations
+
+import time
+
+from effbench.errors import InputError
+from effbench.probes.base import Context, Measurement
+from effbench.probes.quality import _training, data_root, parse_warm_start
+from effbench.study.cell import Cell
+from effbench.training import warm_start
+from effbench.training.checkpoint import load
+
+NAME = "warm_start"
+VERSION = "1"
+
+
+def measure(cell: Cell, context: Context) -> Measurement:
+    """Seconds spent here: near zero when both were in the cache, which the detail says."""
+    start = parse_warm_start(cell)
+    if start is None:
+        raise InputError("the cell has no warm start; expected options['warm_start'] with a recipe")
+    began = time.monotonic()
+    root = data_root(cell, context)
+    cached = warm_start.path_of(start, root).exists()
+    path = warm_start.make(start, root, _training(context, "warm start"))
+    detail = {
+        "cached": cached,
+        "training_seconds": load(path)["seconds"],
+        "data": root.name,
+        "file": path.name,
+    }
+    return Measurement([time.monotonic() - began], "s", detail)

@@ -1,0 +1,183 @@
+"""The study's table: one row per system, every number from a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from effbench.study.cell import Cell
+from effbench.study.record import Record
+from effbench.study.statistics import percentile, spread
+from effbench.study.suite import Plan, Published, Task
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        title: heading.
+        probe: whose record fills it.
+        applies: which cells' records do.
+        value: record -> number.
+        digits: after the decimal point.
+    """
+
+    title: str
+    probe: str
+    applies: Callable[[Cell], bool]
+    value: Callable[[Record], float]
+    digits: int = 2
+
+
+def _full(cell: Cell) -> bool:
+    return not cell.width
+
+
+def _narrow(cell: Cell) -> bool:
+    return bool(cell.width)
+
+
+def _at(size: str) -> Callable[[Cell], bool]:
+    return lambda cell: _full(cell) and cell.size == size
+
+
+def _macs(component: str) -> Callable[[Record], float]:
+    return lambda record: record.detail["papers"][component] / GIGA
+
+
+def _ms(record: Record) -> float:
+    return 1000 * percentile(record.samples, 50)
+
+
+def _quality(group: str, metric: str) -> Callable[[Record], float]:
+    return lambda record: record.detail[group][metric]
+
+
+QUICK = (
+    Column("encoder GMACs, val2017 mean", "macs", _at("coco"), _macs("encoder")),
+    Column("total GMACs, val2017 mean", "macs", _at("coco"), _macs("total")),
+    Column("encoder parameters, M", "parameters", _full, lambda record: record.samples[0] / 1e6),
+    Column("encoder ms, p50 at 512x512", "latency", _at("512x512"), _ms, 1),
+    Column("narrow: encoder GMACs", "macs", _narrow, _macs("encoder"), 3),
+    Column("narrow: encoder ms, p50", "latency", _narrow, _ms, 2),
+    Column("PQ", "quality", _narrow, _quality("all", "pq"), 1),
+    Column("PQ things", "quality", _narrow, _quality("things", "pq"), 1),
+    Column("PQ stuff", "quality", _narrow, _quality("stuff", "pq"), 1),
+    Column("SQ", "quality", _narrow, _quality("all", "sq"), 1),
+    Column("RQ", "quality", _narrow, _quality("all", "rq"), 1),
+)
+SMOKE = (
+    Column("encoder GMACs, mean of the photos", "macs", _full, _macs("encoder")),
+    Column("total GMACs, mean of the photos", "macs", _full, _macs("total")),
+    Column("encoder ms, median of the timed photos", "latency", _full, _ms, 0),
+    Column("PQ (smoke)", "quality", _narrow, _quality("all", "pq"), 2),
+    Column("PQ things (smoke)", "quality", _narrow, _quality("things", "pq"), 2),
+    Column("PQ stuff (smoke)", "quality", _narrow, _quality("stuff", "pq"), 2),
+)
+COLUMNS: Mapping[str, Sequence[Column]] = {"quick": QUICK, "smoke": SMOKE}
+
+
+def latest(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
+    """The last record of each task, in the tasks' order; tasks without one are left out."""
+    last = {(record.cell_id, record.probe): record for record in records}
+    keys = [(task.cell.id, task.probe) for task in tasks]
+    return [last[key] for key in keys if key in last]
+
+
+def systems(records: Sequence[Record], plan: Plan) -> list[str]:
+    """Systems that were asked for, in the plan's order: those with costs of their own."""
+    return list(dict.fromkeys(t.cell.system for t in plan.tasks if t.probe in ("macs", "latency", "quality")))
+
+
+def main_table(records: Sequence[Record], plan: Plan) -> pd.DataFrame:
+    """Systems x columns as numbers, NaN where no record says anything; ratios to the baseline beside each time."""
+    columns = COLUMNS[plan.profile]
+    values: dict[str, dict[str, float]] = {name: {} for name in systems(records, plan)}
+    for record in records:
+        cell = Cell.from_json(record.cell)
+        for column in columns:
+            if record.status == "ok" and record.probe == column.probe and column.applies(cell):
+                values[cell.system][column.title] = column.value(record)
+    frame = pd.DataFrame.from_dict(values, orient="index", columns=[column.title for column in columns])
+    for column in columns:
+        if column.probe == "latency" and plan.baseline in frame.index:
+            ratio = frame[column.title] / frame.loc[plan.baseline, column.title]
+            frame.insert(frame.columns.get_loc(column.title) + 1, f"{column.title}: x {plan.baseline}", ratio)
+    return frame
+
+
+def formatted(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """The same as text, each column with its digits; "-" where there is no number."""
+    digits = {column.title: column.digits for column in COLUMNS[profile]}
+    return pd.DataFrame(
+        {
+            title: ["-" if pd.isna(value) else f"{value:.{digits.get(title, 2)}f}" for value in frame[title]]
+            for title in frame.columns
+        },
+        index=frame.index,
+    )
+
+
+def printed_table(records: Sequence[Record], published: Sequence[Published], size: str) -> pd.DataFrame:
+    """Printed GFLOPs beside our counts at the input that the paper used."""
+    counted: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        cell = Cell.from_json(record.cell)
+        if record.probe == "macs" and record.status == "ok" and cell.size == size:
+            counted[cell.system] = record.detail["papers"]
+    rows = []
+    for claim in published:
+        if claim.system in counted:
+            component = claim.metric.removeprefix("gmacs_")
+            ours = counted[claim.system][component] / GIGA
+            rows.append(
+                {
+                    "system": claim.system,
+                    "part": component,
+                    "printed GFLOPs": f"{claim.value:.2f}",
+                    "ours, GMACs": f"{ours:.2f}",
+                    "difference": f"{100 * (ours / claim.value - 1):+.2f}%",
+                    "source": claim.source,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def components_table(records: Sequence[Record], size: str) -> pd.DataFrame:
+    """GMACs by component of the records counted at `size`, in both conventions' totals."""
+    rows = []
+    for record in records:
+        cell = Cell.from_json(record.cell)
+        if record.probe == "macs" and record.status == "ok" and cell.size == size and _full(cell):
+            papers = {name: f"{macs / GIGA:.3f}" for name, macs in record.detail["papers"].items()}
+            complete = f"{record.detail['complete']['total'] / GIGA:.3f}"
+            rows.append({"system": cell.system, **papers, "total, complete convention": complete})
+    return pd.DataFrame(rows)
+
+
+def timing_table(records: Sequence[Record]) -> pd.DataFrame:
+    """What stands behind each time: samples, spread, warm-up, implementation."""
+    rows = []
+    for record in records:
+        if record.probe == "latency" and record.status == "ok":
+            cell = Cell.from_json(record.cell)
+            rows.append(
+                {
+                    "system": cell.system,
+                    "model": "narrow" if cell.width else "full width",
+                    "input": ", ".join(record.detail["sizes"]),
+                    "p50, ms": f"{_ms(record):.2f}",
+                    "samples": str(len(record.samples)),
+                    "interquartile range": f"{100 * spread(record.samples):.0f}%",
+                    "warm-up runs": str(len(record.detail["warm_up"])),
+                    "threads": str(record.detail["threads"]),
+                    "operator": ", ".join(record.implementation.values()) or "PyTorch",
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,121 @@
+"""A suite: a question, and the table of cells and probes that answers it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from effbench.encoders.registry import setting_defaults
+from effbench.errors import InputError
+from effbench.study.cell import Cell, label
+
+
+@dataclass(frozen=True)
+class Task:
+    """One probe on one cell.
+
+    Attributes:
+        cell, probe: what to measure, and the name of the probe.
+        title: what the progress line calls it.
+        alone: no other task may run meanwhile (timings), and all cores are its own.
+        counts: it computes no numbers that a neighbour could disturb, so it may share its process with others.
+        inputs: paths that the probe reads; where data lies is no part of a cell's identity.
+        skip: why this cannot be measured, or None.
+    """
+
+    cell: Cell
+    probe: str
+    title: str
+    alone: bool = False
+    counts: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    skip: str | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """A named encoder with its settings."""
+
+    encoder: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The system's name in tables."""
+        return label(self.encoder, self.settings)
+
+    def fields(self, width: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The system as fields of a Cell; of `width` those settings that the encoder has."""
+        allowed = setting_defaults(self.encoder)
+        known = {name: value for name, value in (width or {}).items() if name in allowed}
+        return {"encoder": self.encoder, "settings": self.settings, "width": known}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A printed number that a row of the table answers to."""
+
+    system: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose: profile, data root, image limit, a part of the systems."""
+
+    profile: str | None = None
+    data_root: Path | None = None
+    limit: int | None = None
+    systems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite runs for a profile: its tasks in order, and what the report says about it.
+
+    Attributes:
+        profile: folder name of its results.
+        tasks: cheap ones first; a task may rely on those before it.
+        notes: sentences that the report must carry.
+        baseline: the system that ratios are taken to.
+    """
+
+    profile: str
+    tasks: Sequence[Task]
+    notes: Sequence[str]
+    baseline: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """`plan` makes the tasks; it raises InputError for options that the suite cannot serve."""
+
+    name: str
+    question: str
+    plan: Callable[[Options], Plan]
+    published: Sequence[Published] = ()
+
+
+def suites() -> dict[str, Suite]:
+    """name -> suite, for every module of the suites folder that declares one."""
+    package = importlib.import_module("effbench.suites")
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        suite: Any = getattr(importlib.import_module(f"effbench.suites.{info.name}"), "SUITE", None)
+        if suite is not None:
+            found[suite.name] = suite
+    return found
+
+
+def find_suite(name: str) -> Suite:
+    """The suite called `name`; InputError when there is none."""
+    known = suites()
+    if name not in known:
+        raise InputError(f"no suite is called {name!r}; expected one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,1 @@
+"""Training: matcher, criterion, trainer, checkpoints and the shared warm start."""

@@ -1,0 +1,217 @@
+"""The training loop: one recipe for every encoder, resumable to the step after a kill.
+
+The batch of a step depends on the seed and the step alone, so that a resumed run sees what an undisturbed one
+would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from effbench.data.coco_panoptic import Sample
+from effbench.data.transforms import Batch, Target, collate, random_crop, random_flip
+from effbench.models.segmenter import Segmenter
+from effbench.training.checkpoint import load, save_atomic
+from effbench.training.criterion import CriterionSettings, SetCriterion
+
+VOID = 255
+SHOWN = ("class", "mask", "dice", "pixel")
+NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        steps, batch_size, crop: optimiser steps, images per step, side of the square crops in pixels.
+        learning_rate, weight_decay: AdamW's; norms and embeddings do not decay, as in Mask2Former's release.
+        backbone_rate: factor on the backbone's learning rate.
+        warm_up: steps of linear warm-up, before the cosine to zero.
+        clip_norm: full-model gradient clipping.
+        pixel_weight: weight of the per-pixel class loss on the mask features; 0 is the papers' recipe.
+        criterion: the set criterion's settings.
+        seed: of the batches' order, the augmentation and the losses' sampled points.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    steps: int
+    batch_size: int = 8
+    crop: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    backbone_rate: float = 1.0
+    warm_up: int = 20
+    clip_norm: float = 1.0
+    pixel_weight: float = 1.0
+    criterion: CriterionSettings = field(default_factory=CriterionSettings)
+    seed: int = 0
+    checkpoint_every: float = 20.0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Sent to the progress callback after every step."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+
+
+class PixelClassifier(nn.Module):
+    """Class of every pixel from the mask features: a training-time companion that teaches the features early."""
+
+    def __init__(self, mask_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Conv2d(mask_dim, num_classes, 1)
+
+    def loss(self, mask_features: Tensor, targets: list[Target]) -> Tensor:
+        """Cross-entropy of mask_features (B, C, H/4, W/4) against the class under each 4x4 block's centre."""
+        truth = torch.stack([_class_map(t)[2::4, 2::4] for t in targets])
+        if bool((truth == VOID).all()):
+            return mask_features.sum() * 0  # nothing to learn from, and a mean over nothing is NaN
+        return F.cross_entropy(self.classify(mask_features), truth, ignore_index=VOID)
+
+
+def _class_map(target: Target) -> Tensor:
+    classes = torch.full(target.masks.shape[-2:], VOID, dtype=torch.int64, device=target.masks.device)
+    for label, mask in zip(target.labels.tolist(), target.masks, strict=True):
+        classes[mask] = label
+    return classes
+
+
+class Trainer:
+    """Trains a segmenter by a recipe and keeps a checkpoint on the way.
+
+    Args:
+        model: the segmenter, on the device it is to train on.
+        dataset: samples of any size; they are cropped to the recipe's.
+        num_classes: K.
+        recipe: see `Recipe`.
+        checkpoint: file to resume from and to write to, or None.
+        on_step: called with a StepReport after every step.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        dataset: Dataset[Sample],
+        num_classes: int,
+        recipe: Recipe,
+        checkpoint: Path | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
+    ) -> None:
+        self.model, self.dataset, self.recipe = model, dataset, recipe
+        self.checkpoint, self.on_step = checkpoint, on_step
+        self.device = next(model.parameters()).device
+        self.pixel = PixelClassifier(model.encoder.mask_dim, num_classes).to(self.device)
+        self.criterion = SetCriterion(num_classes, recipe.criterion)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=recipe.learning_rate)
+        self.step = 0
+        self.resumed_at: int | None = None
+
+    def run(self) -> None:
+        """Train to the recipe's last step, from the checkpoint if there is one."""
+        self._resume()
+        self.model.train()
+        saved_at = time.monotonic()
+        while self.step < self.recipe.steps:
+            losses = self._train_step(self._batch(self.step))
+            self.step += 1
+            if self.on_step:
+                self.on_step(StepReport(self.step, self.recipe.steps, losses))
+            if self.step == self.recipe.steps or time.monotonic() - saved_at > self.recipe.checkpoint_every:
+                self.save()
+                saved_at = time.monotonic()
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is a file for it."""
+        if self.checkpoint is None:
+            return
+        modules: dict[str, Any] = {"model": self.model, "pixel": self.pixel, "optimizer": self.optimizer}
+        state = {name: module.state_dict() for name, module in modules.items()}
+        save_atomic({"step": self.step, **state}, self.checkpoint)
+
+    def _resume(self) -> None:
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return
+        state = load(self.checkpoint)
+        self.model.load_state_dict(state["model"])
+        self.pixel.load_state_dict(state["pixel"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = self.resumed_at = state["step"]
+
+    def _parameter_groups(self) -> list[dict[str, object]]:
+        recipe = self.recipe
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for root in (self.model, self.pixel):
+            for name, module in root.named_modules():
+                in_backbone = name.startswith("backbone")
+                for parameter in module.parameters(recurse=False):
+                    decays = parameter.dim() > 1 and not isinstance(module, NO_DECAY)
+                    groups.setdefault((in_backbone, decays), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "rate": recipe.backbone_rate if in_backbone else 1.0,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (in_backbone, decays), parameters in groups.items()
+        ]
+
+    def _rate(self) -> float:
+        recipe, step = self.recipe, self.step
+        if step < recipe.warm_up:
+            return recipe.learning_rate * (step + 1) / recipe.warm_up
+        done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _batch(self, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(_seed(self.recipe.seed, step))
+        samples = []
+        for index in _indices(len(self.dataset), self.recipe, step):  # type: ignore[arg-type]
+            sample = random_crop(self.dataset[index], self.recipe.crop, generator)
+            samples.append(random_flip(sample, generator))
+        return collate(samples).to(self.device)
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        torch.manual_seed(_seed(self.recipe.seed, self.step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate() * group["rate"]
+        output = self.model(batch.images)
+        losses = self.criterion(output.predictions, batch.targets)
+        if self.recipe.pixel_weight:
+            losses["pixel"] = self.recipe.pixel_weight * self.pixel.loss(output.encoded.mask_features, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_([*self.model.parameters(), *self.pixel.parameters()], self.recipe.clip_norm)
+        self.optimizer.step()
+        value = float(total.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {self.step}; lower the learning rate")
+        return {"total": value, **{name: float(losses[name].detach()) for name in SHOWN if name in losses}}
+
+
+def _seed(seed: int, step: int) -> int:
+    """One seed per step, far from those of its neighbours' runs."""
+    return seed * 1_000_003 + step
+
+
+def _indices(size: int, recipe: Recipe, step: int) -> Iterator[int]:
+    """The images of one step: consecutive places in an order that is drawn anew for every pass over the set."""
+    first = step * recipe.batch_size
+    for place in range(first, first + recipe.batch_size):
+        epoch, offset = divmod(place, size)
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(recipe.seed * 100_003 + epoch))
+        yield int(order[offset])

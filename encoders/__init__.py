@@ -1,0 +1,1 @@
+"""Interchangeable encoders: what stands between a backbone's pyramid and a mask decoder."""

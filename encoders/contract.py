@@ -1,0 +1,107 @@
+"""What every encoder promises: what it is built from, what it is called with and what it returns.
+
+Encoders know nothing of timing, files or the command line; the harness knows no encoder by name. This file is
+all that the two sides share.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class SettingError(ValueError):
+    """A setting that an encoder cannot be built with: names the setting, what it got and what it allows."""
+
+
+class FeatureSpec(NamedTuple):
+    """One map of the backbone's pyramid."""
+
+    channels: int
+    stride: int
+    """Pixels of the image per pixel of the map."""
+
+
+Features = Mapping[str, FeatureSpec]
+"""name -> FeatureSpec; the four names are res2, res3, res4, res5 at strides 4, 8, 16, 32."""
+
+LEVELS = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What the decoder reads.
+
+    Attributes:
+        mask_features: (B, mask_dim, H/4, W/4).
+        multi_scale: three maps (B, dim, h, w) at strides 32, 16, 8: coarse to fine.
+        exit: (B,) int, the layer after which each image left the encoder, or None where there is no early exit.
+    """
+
+    mask_features: Tensor
+    multi_scale: tuple[Tensor, Tensor, Tensor]
+    exit: Tensor | None = None
+
+
+class Encoder(nn.Module, abc.ABC):
+    """Backbone pyramid in, mask features and three scales out.
+
+    The maps are looked up by name, never by order. Output dtype is input dtype; forward keeps no state; any
+    H, W whose maps the backbone can produce (the segmenter pads the image to the stride).
+    """
+
+    def __init__(self, features: Features, dim: int, mask_dim: int) -> None:
+        super().__init__()
+        self.specs = check_features(features)
+        self.dim = positive("dim", dim)
+        self.mask_dim = positive("mask_dim", mask_dim)
+
+    @abc.abstractmethod
+    def forward(self, features: Mapping[str, Tensor]) -> EncoderOutput:
+        """`features`: name -> (B, C, H/s, W/s)."""
+
+    def implementation(self) -> dict[str, str]:
+        """Which implementation each operator with a choice runs on the device of the parameters (for records)."""
+        chosen: dict[str, str] = {}
+        for module in self.modules():
+            resolve = getattr(module, "resolved_implementation", None)
+            if resolve is not None:
+                chosen.update(resolve())
+        return chosen
+
+
+def check_features(features: Features) -> dict[str, FeatureSpec]:
+    """The specs of res2..res5 with their strides checked; raises SettingError naming what is missing or off."""
+    specs = {name: FeatureSpec(*spec) for name, spec in features.items()}
+    missing = [name for name in LEVELS if name not in specs]
+    if missing:
+        raise SettingError(f"features has {sorted(specs)}, expected {list(LEVELS)}: {', '.join(missing)} missing")
+    for name, stride in LEVELS.items():
+        if specs[name].stride != stride:
+            raise SettingError(f"features[{name!r}] has stride {specs[name].stride}, expected {stride}")
+    return {name: specs[name] for name in LEVELS}
+
+
+def positive(name: str, value: int, least: int = 1) -> int:
+    """`value` if it is an int of at least `least`, else SettingError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{name}={value!r}, expected an integer of at least {least}")
+    return value
+
+
+def multiple(name: str, value: int, of: int, why: str) -> int:
+    """`value` if it is a positive multiple of `of`, else SettingError; `why` says where the divisor comes from."""
+    if positive(name, value) % of:
+        raise SettingError(f"{name}={value!r} is not divisible by {why}={of}; expected a multiple of {of}")
+    return value
+
+
+def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """`value` if it is one of `allowed`, else SettingError."""
+    if value not in allowed:
+        raise SettingError(f"{name}={value!r}, expected one of {', '.join(allowed)}")
+    return value

@@ -1,0 +1,114 @@
+"""Blocks that several encoders share: convolutions with a norm, the stride-4 pixel embedding, positions.
+
+Parameter names are those of the released Mask2Former pixel decoder, so that its checkpoints load.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from effbench.encoders.contract import Encoder, Features, choice, multiple
+
+NORM_GROUPS = 32
+EMBEDDINGS = ("conv", "max_pool", "avg_pool", "depthwise", "none")
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """The norm of every map in Mask2Former's pixel decoder ("GN")."""
+    return nn.GroupNorm(NORM_GROUPS, channels)
+
+
+class ConvNorm(nn.Conv2d):
+    """Convolution without bias, GroupNorm, then ReLU if asked; weight and `norm.*` as in the released names."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1, relu: bool = False
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False)
+        self.norm = group_norm(out_channels)
+        self.relu = relu
+        fan_in_uniform(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) to (B, C_out, H, W)."""
+        x = self.norm(super().forward(x))
+        return F.relu(x) if self.relu else x
+
+
+class PoolNorm(nn.Module):
+    """3x3 pooling at stride 1 in place of the 3x3 convolution, GroupNorm, ReLU: PRO-SCALE's light pixel embedding.
+
+    Source: PRO-SCALE, section 3.1.1 (LPE, max pooling); average pooling and none are variants of ours.
+    """
+
+    def __init__(self, channels: int, kind: str) -> None:
+        super().__init__()
+        pools: dict[str, type[nn.Module]] = {"max_pool": nn.MaxPool2d, "avg_pool": nn.AvgPool2d}
+        self.pool = pools[kind](3, stride=1, padding=1) if kind in pools else nn.Identity()
+        self.norm = group_norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return F.relu(self.norm(self.pool(x)))
+
+
+def embedding_layer(kind: str, dim: int) -> nn.Module:
+    """What mixes neighbours at stride 4 after the top-down sum: `kind` is one of `EMBEDDINGS`."""
+    choice("embedding", kind, EMBEDDINGS)
+    if kind == "conv":
+        return ConvNorm(dim, dim, 3, relu=True)
+    if kind == "depthwise":
+        return ConvNorm(dim, dim, 3, groups=dim, relu=True)
+    return PoolNorm(dim, kind)
+
+
+def fan_in_uniform(module: nn.Conv2d) -> None:
+    """Kaiming-uniform weights (a=1) and zero bias: what the releases call c2_xavier_fill."""
+    nn.init.kaiming_uniform_(module.weight, a=1)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class PixelEmbedding(Encoder):
+    """Base of the encoders whose mask features come from res2 plus the encoder's own stride-8 map.
+
+    Lateral 1x1 with norm, bilinear top-down sum, `embedding` (3x3 convolution as in Mask2Former, or a cheaper
+    one), 1x1 to `mask_dim`. Source: Mask2Former's MSDeformAttnPixelDecoder.
+    """
+
+    def __init__(self, features: Features, dim: int, mask_dim: int, embedding: str) -> None:
+        super().__init__(features, dim, mask_dim)
+        multiple("dim", dim, NORM_GROUPS, "GroupNorm groups")
+        self.adapter_1 = ConvNorm(self.specs["res2"].channels, dim, 1)
+        self.layer_1 = embedding_layer(embedding, dim)
+        self.mask_features = nn.Conv2d(dim, mask_dim, 1)
+        fan_in_uniform(self.mask_features)
+
+    def embed(self, res2: Tensor, stride8: Tensor) -> Tensor:
+        """res2 (B, C, H/4, W/4) and the encoder's (B, dim, H/8, W/8) to mask features (B, mask_dim, H/4, W/4)."""
+        lateral = self.adapter_1(res2)
+        top_down = F.interpolate(stride8, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mask_features(self.layer_1(lateral + top_down))
+
+
+def sine_position(height: int, width: int, dim: int, device: torch.device, temperature: float = 10000.0) -> Tensor:
+    """Two-dimensional sine position (dim, H, W) in float32; channels are y first, then x, sine and cosine in turn.
+
+    Coordinates run from 1 to H (W), divided by H (W) and scaled to 2 pi, as DETR's normalised embedding has them.
+    """
+    half = dim // 2
+    channel = torch.arange(half, dtype=torch.float32, device=device)
+    period = temperature ** (2 * torch.div(channel, 2, rounding_mode="floor") / half)
+
+    def axis(size: int) -> Tensor:  # (size, half)
+        position = torch.arange(1, size + 1, dtype=torch.float32, device=device)
+        angle = (position / (size + 1e-6) * 2 * math.pi)[:, None] / period
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+
+    y = axis(height)[:, None].expand(height, width, half)
+    x = axis(width)[None].expand(height, width, half)
+    return torch.cat((y, x), dim=2).permute(2, 0, 1)

@@ -1,0 +1,111 @@
+"""Mask2Former's own encoder: every layer updates the tokens of all three scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from effbench.encoders.contract import EncoderOutput, Features, positive
+from effbench.encoders.deformable import (
+    COARSE_TO_FINE,
+    DeformableLayer,
+    Shapes,
+    check_deformable,
+    flatten,
+    input_projection,
+    layer_copies,
+    positions,
+    reference_points,
+    reset_transformer,
+    unflatten,
+)
+from effbench.encoders.layers import PixelEmbedding
+from effbench.encoders.registry import register
+
+
+class LayerStack(nn.Module):
+    """Deformable layers one after another over all tokens."""
+
+    def __init__(self, layers: Sequence[DeformableLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, tokens: Sequence[Tensor], position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
+        """tokens per level (B, S_l, C), position (S, C), reference (S, 2): all tokens (B, S, C)."""
+        x = torch.cat(list(tokens), dim=1)
+        for layer in self.layers:
+            x = layer(x, position, reference, shapes)
+        return x
+
+
+class DeformableTransformer(nn.Module):
+    """Level embeddings and a stack of layers; the stack decides which tokens each layer sees."""
+
+    def __init__(self, dim: int, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.level_embed = nn.Parameter(torch.empty(len(COARSE_TO_FINE), dim))
+        reset_transformer(self)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Projected maps (B, C, H, W), coarse to fine, to maps of the same shapes."""
+        shapes = [(int(x.shape[2]), int(x.shape[3])) for x in maps]
+        position = positions(shapes, self.level_embed)
+        reference = reference_points(shapes, like=maps[0])
+        return unflatten(self.encoder(flatten(maps), position, reference, shapes), shapes)
+
+
+class DeformablePixelDecoder(PixelEmbedding):
+    """Projections, a deformable transformer over res5, res4, res3, and the pixel embedding on res2."""
+
+    def __init__(self, features: Features, dim: int, mask_dim: int, embedding: str, stack: nn.Module) -> None:
+        super().__init__(features, dim, mask_dim, embedding)
+        self.input_proj = nn.ModuleList(input_projection(self.specs[name].channels, dim) for name in COARSE_TO_FINE)
+        self.transformer = DeformableTransformer(dim, stack)
+
+    def forward(self, features: Mapping[str, Tensor]) -> EncoderOutput:
+        """`features`: name -> (B, C, H/s, W/s)."""
+        maps = [project(features[name]) for project, name in zip(self.input_proj, COARSE_TO_FINE, strict=True)]
+        coarse, middle, fine = self.transformer(maps)
+        return EncoderOutput(self.embed(features["res2"], fine), (coarse, middle, fine))
+
+
+@register("mask2former")
+class Mask2FormerEncoder(DeformablePixelDecoder):
+    """Mask2Former's pixel decoder with `layers` deformable layers over three scales.
+
+    Args:
+        features: res2..res5.
+        layers: number of transformer layers, 6 in the paper.
+        dim: channels of all tokens and maps; a multiple of 32 and of `heads`.
+        mask_dim: channels of the mask features.
+        embedding: how neighbours mix at stride 4: conv (released), max_pool, avg_pool, depthwise, none.
+        heads, points: attention heads, sampled points per head and level.
+        ffn_dim: width of the feed-forward network.
+        impl: implementation of the deformable operator.
+
+    Raises:
+        SettingError: a value outside what is said above.
+
+    Source: Mask2Former (Cheng et al. 2022), section 3.2.2; names of facebookresearch/Mask2Former 9b0651c (MIT).
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        layers: int = 6,
+        dim: int = 256,
+        mask_dim: int = 256,
+        embedding: str = "conv",
+        heads: int = 8,
+        points: int = 4,
+        ffn_dim: int = 1024,
+        impl: str = "auto",
+    ) -> None:
+        check_deformable(dim, heads, points, ffn_dim, impl)
+        layer = DeformableLayer(dim, len(COARSE_TO_FINE), heads, points, ffn_dim, impl)
+        stack = LayerStack(layer_copies(layer, positive("layers", layers)))
+        super().__init__(features, dim, mask_dim, embedding, stack)

@@ -1,0 +1,72 @@
+"""The operator in plain PyTorch: the definition that every faster implementation is held against.
+
+Vocabulary: B batch, S tokens of all levels, M heads, D head dim, Q queries, L levels, P points.
+Semantics follow the released kernel of Deformable DETR: bilinear interpolation at pixel centres
+(`align_corners=False`) and zeros outside the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+_BILINEAR, _ZEROS = 0, 0  # aten's enumeration of interpolation and padding modes
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def _levels(
+    value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
+    """Per level: its token range, and value (B*M, D, H, W), grid (B*M, Q, P, 2), weights (B*M, 1, Q, P)."""
+    B, _, M, D = value.shape
+    Q, P = locations.shape[1], locations.shape[4]
+    start = 0
+    for level, (height, width) in enumerate(shapes):
+        stop = start + height * width
+        maps = value[:, start:stop].permute(0, 2, 3, 1).reshape(B * M, D, height, width)
+        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).reshape(B * M, Q, P, 2)
+        weight = weights[:, :, :, level].transpose(1, 2).reshape(B * M, 1, Q, P)
+        yield start, stop, maps, grid, weight
+        start = stop
+
+
+def forward(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The operator's output (B, Q, M*D), in value's dtype; arguments as in `ms_deform_attn`."""
+    B, _, M, D = value.shape
+    Q = locations.shape[1]
+    output = value.new_zeros(B * M, D, Q)
+    if output.numel() == 0:  # grid_sample refuses empty batches
+        return output.view(B, Q, M * D)
+    for _, _, maps, grid, weight in _levels(value, shapes, locations, weights):
+        sampled = torch.grid_sampler_2d(maps, grid, _BILINEAR, _ZEROS, False)  # (B*M, D, Q, P)
+        output += (sampled * weight).sum(-1)
+    return output.view(B, M * D, Q).transpose(1, 2).contiguous()
+
+
+def backward(
+    grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and weights for `grad` (B, Q, M*D).
+
+    The sampled values are gathered again instead of being kept from the forward pass: they are the largest
+    tensor of the operator, L*P times its output.
+    """
+    B, _, M, D = value.shape
+    Q, P = locations.shape[1], locations.shape[4]
+    grad_value, grad_locations, grad_weights = map(torch.zeros_like, (value, locations, weights))
+    if grad.numel() == 0:
+        return grad_value, grad_locations, grad_weights
+    grad = grad.view(B, Q, M, D).permute(0, 2, 3, 1).reshape(B * M, D, Q, 1)
+    for level, (start, stop, maps, grid, weight) in enumerate(_levels(value, shapes, locations, weights)):
+        sampled = torch.grid_sampler_2d(maps, grid, _BILINEAR, _ZEROS, False)
+        grad_weight = (sampled * grad).sum(1)  # (B*M, Q, P)
+        grad_maps, grad_grid = torch.ops.aten.grid_sampler_2d_backward(
+            grad * weight, maps, grid, _BILINEAR, _ZEROS, False, [True, True]
+        )
+        grad_value[:, start:stop] = grad_maps.view(B, M, D, stop - start).permute(0, 3, 1, 2)
+        grad_locations[:, :, :, level] = 2 * grad_grid.view(B, M, Q, P, 2).transpose(1, 2)
+        grad_weights[:, :, :, level] = grad_weight.view(B, M, Q, P).transpose(1, 2)
+    return grad_value, grad_locations, grad_weights

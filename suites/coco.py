@@ -1,0 +1,151 @@
+"""The main suite: encoders under Mask2Former's decoder, on COCO's terms.
+
+Costs are those of the models as the papers build them (ResNet-50, width 256). Quality comes from narrow models that
+a CPU can train in minutes on the embedded set, or, with a data root, from a smoke run on real photos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from effbench.errors import InputError
+from effbench.study.cell import Cell
+from effbench.study.suite import Options, Plan, Published, Suite, System, Task
+
+BASELINE = System("mask2former")
+
+SYSTEMS = (
+    BASELINE,
+    System("proscale", {"p": (1, 1, 1)}),
+    System("proscale", {"p": (3, 3, 3)}),
+    System("fpn"),
+)
+
+PUBLISHED = (
+    # PRO-SCALE's R50 rows on COCO were counted on the first 30 images of val2017, the encoder on the last of them.
+    Published("mask2former", "gmacs_encoder", 135.00, "PRO-SCALE, Table 1"),
+    Published("mask2former", "gmacs_total", 229.10, "PRO-SCALE, Table 1"),
+    Published("proscale(p=(1,1,1))", "gmacs_encoder", 30.25, "PRO-SCALE, Table 1"),
+    Published("proscale(p=(1,1,1))", "gmacs_total", 131.40, "PRO-SCALE, Table 1"),
+    Published("proscale(p=(3,3,3))", "gmacs_encoder", 67.45, "PRO-SCALE, Table 1"),
+    Published("proscale(p=(3,3,3))", "gmacs_total", 166.10, "PRO-SCALE, Table 1"),
+)
+MAC_SIZES = ("coco", "coco:first30")
+
+PAPER: dict[str, Any] = {"backbone": "r50", "classes": 133, "queries": 100, "dataset": "coco"}
+LATENCY_SIZE = "512x512"
+LATENCY_SAMPLES = 15
+
+# A model that trains in a minute or two on one core.
+NARROW = {"dim": 64, "mask_dim": 64, "heads": 4, "ffn_dim": 256}
+NARROW_DECODER = {"dim": 64, "heads": 8, "ffn_dim": 256, "layers": 3}
+NARROW_MODEL: dict[str, Any] = {"backbone": "resnet_mini", "queries": 20, "decoder_settings": NARROW_DECODER}
+EMBEDDED: dict[str, Any] = {"dataset": "embedded/base", "classes": 13, "size": "128x128"}
+# Chosen on the embedded set's tune2017 split; val2017 was never used to choose anything.
+TRAINING = {"batch_size": 4, "crop": 96, "learning_rate": 1e-3, "criterion": {"sampling": "dense"}}
+WARM_START = {**TRAINING, "steps": 1600, "seed": 1}
+RECIPE = {**TRAINING, "steps": 800, "seed": 0}
+INFERENCE = {"object_threshold": 0.4}
+
+TRUTH_IMAGES = 100
+SMOKE_TRAINING = {
+    "recipe": {"steps": 20, "batch_size": 2, "crop": 512, "learning_rate": 1e-4, "pixel_weight": 0.0},
+    "inference": {"short": 512, "longest": 853, "object_threshold": 0.0},
+}
+
+QUICK_NOTES = (
+    "This profile proves that every encoder trains and gives a real panoptic quality. It ranks nothing that seeds do "
+    "not separate: one seed was trained, on a small generated set, with narrow models.",
+    "Costs at full width are of the models as the papers build them; quality and the figure are of the narrow models "
+    "that were trained here, whose own costs stand beside it.",
+)
+SMOKE_NOTES = (
+    "*Smoke*: this run proves that the path works on real photos. Its quality is that of a few training steps and "
+    "says nothing about any encoder.",
+)
+
+
+def plan(options: Options) -> Plan:
+    """The tasks of `quick`, or of `smoke` where a data root is given."""
+    profile = options.profile or ("smoke" if options.data_root else "quick")
+    if profile not in ("quick", "smoke"):
+        raise InputError(f"profile {profile!r} of suite coco; expected quick, or smoke with --data-root")
+    if (profile == "smoke") != (options.data_root is not None):
+        raise InputError("profile smoke needs --data-root, and quick takes none; give the one that belongs to it")
+    if options.limit is not None and profile == "quick":
+        raise InputError("--limit counts photos of a data root; expected --data-root with it")
+    systems = _chosen(options.systems)
+    if options.data_root is not None:
+        return Plan("smoke", _smoke(systems, options.data_root, options.limit or 8), SMOKE_NOTES, BASELINE.label)
+    return Plan("quick", _quick(systems), QUICK_NOTES, BASELINE.label)
+
+
+def _chosen(names: tuple[str, ...]) -> list[System]:
+    known = {system.label: system for system in SYSTEMS}
+    for name in names:
+        if name not in known and name not in {system.encoder for system in SYSTEMS}:
+            raise InputError(f"system {name!r} is not in suite coco; expected some of {', '.join(known)}")
+    return [s for s in SYSTEMS if not names or s.label in names or s.encoder in names]
+
+
+def _quick(systems: list[System]) -> list[Task]:
+    counting, timing, quality = [], [], []
+    samples = {"samples": LATENCY_SAMPLES}
+    training = {"recipe": RECIPE, "warm_start": WARM_START, "inference": INFERENCE, "images": None}
+    for system in systems:
+        paper = partial(Cell, **system.fields(), **PAPER)
+        narrow = partial(Cell, **system.fields(NARROW), **NARROW_MODEL, **EMBEDDED)
+        name, at = system.label, LATENCY_SIZE
+        counting += [Task(paper(size=size), "macs", f"{name} MACs at {size}", counts=True) for size in MAC_SIZES]
+        counting.append(Task(narrow(), "macs", f"{name} MACs, narrow", counts=True))
+        counting.append(Task(paper(size=at), "parameters", f"{name} parameters", counts=True))
+        timing.append(Task(paper(size=at, options=samples), "latency", f"{name} latency at {at}", alone=True))
+        timing.append(Task(narrow(options=samples), "latency", f"{name} latency, narrow", alone=True))
+        quality.append(Task(narrow(options=training), "quality", f"{name} quality"))
+    # The warm start is the same for all systems, so that any of them can stand for it: the baseline, always.
+    shared = Cell(**BASELINE.fields(NARROW), **NARROW_MODEL, **EMBEDDED, options={"warm_start": WARM_START})
+    return [*counting, *timing, Task(shared, "warm_start", "data and warm start", alone=True), *quality]
+
+
+def _smoke(systems: list[System], data_root: Path, limit: int) -> list[Task]:
+    annotations = data_root / "annotations" / "panoptic_val2017.json"
+    if not annotations.is_file():
+        raise InputError(
+            f"{data_root} is no COCO panoptic data root: {annotations} not found; expected annotations/, "
+            "train2017/, val2017/, panoptic_train2017/ and panoptic_val2017/ in it"
+        )
+    fingerprint = hashlib.sha256(annotations.read_bytes()).hexdigest()[:12]
+    data: dict[str, Any] = {"dataset": f"data-root {fingerprint}", "size": "data"}
+    root = {"data_root": str(data_root.resolve())}
+    paper = {**PAPER, **data}
+    counting, timing, quality = [], [], []
+    for system in systems:
+        full = partial(Cell, **system.fields(), **paper)
+        narrow = partial(Cell, **system.fields(NARROW), **NARROW_MODEL, **data, classes=PAPER["classes"])
+        name, photos, training = system.label, {"images": 4, "samples": 12}, {**SMOKE_TRAINING, "images": limit}
+        counting.append(Task(full(), "macs", f"{name} MACs", counts=True, inputs=root))
+        timing.append(Task(full(options=photos), "latency", f"{name} latency", alone=True, inputs=root))
+        quality.append(Task(narrow(options=training), "quality", f"{name} training and evaluation", inputs=root))
+    cell = Cell(**BASELINE.fields(), **paper, options={"images": max(limit, TRUTH_IMAGES)})
+    truth = Task(cell, "ground_truth", "ground truth against itself", inputs=root)
+    return [*counting, truth, _panoptic_sample(data_root.resolve().parent), *timing, *quality]
+
+
+def _panoptic_sample(parent: Path) -> Task:
+    """panopticapi's two fully labelled images, where they lie beside the data root."""
+    folder = parent / "panoptic_sample"
+    cell = Cell(**BASELINE.fields(), **{**PAPER, "dataset": "panoptic_sample", "size": "data"})
+    skip = None if folder.is_dir() else f"no folder {folder.name} beside the data root"
+    inputs = {"panoptic_sample": str(folder)}
+    return Task(cell, "ground_truth", "panoptic sample against itself", inputs=inputs, skip=skip)
+
+
+SUITE = Suite(
+    name="coco",
+    question="What does each encoder cost, and what quality does it give, under the same decoder?",
+    plan=plan,
+    published=PUBLISHED,
+)

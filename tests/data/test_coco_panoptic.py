@@ -1,0 +1,145 @@
+"""The reader of the COCO panoptic layout: what it returns, and what it refuses."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from effbench.data.coco_panoptic import Categories, Category, CocoPanoptic, Segment, decode_ids, encode_ids
+from effbench.errors import InputError
+
+Edit = Callable[[Callable[[dict[str, Any]], object]], None]
+CROWD_ID = 5 + 2 * 256 + 65536
+
+
+def test_reads_samples_in_the_order_of_image_ids(coco_root: Path) -> None:
+    dataset = CocoPanoptic(coco_root)
+    empty, sample = list(dataset)
+    assert [empty.image_id, sample.image_id] == [3, 7]
+    assert empty.segments == () and not empty.id_map.any()
+    assert sample.image.dtype == torch.uint8 and sample.image.shape == (3, 4, 6)
+    assert sample.file_name == "7.jpg"
+    assert sample.id_map.dtype == torch.int32
+    expected = torch.zeros(4, 6, dtype=torch.int32)
+    expected[:2, :3] = CROWD_ID
+    expected[3] = 9
+    assert torch.equal(sample.id_map, expected)
+    assert sample.segments == (Segment(CROWD_ID, 0, True, True, 6), Segment(9, 1, False, False, 6))
+    assert dataset.image_sizes == [(4, 6), (4, 6)]
+
+
+def test_categories_are_contiguous_in_file_order(coco_root: Path) -> None:
+    categories = CocoPanoptic(coco_root).categories
+    assert len(categories) == 2 and [row.id for row in categories] == [40, 12]
+    assert categories[1] == Category(12, "sky", False, (4, 5, 6))
+    assert categories.index_of(12) == 1
+    assert categories.things == {0} and categories.stuff == {1}
+    with pytest.raises(InputError, match="share one id"):
+        Categories((categories[0], categories[0]))
+
+
+def test_limit_takes_the_first_images(coco_root: Path) -> None:
+    assert [sample.image_id for sample in CocoPanoptic(coco_root, limit=1)] == [3]
+    with pytest.raises(InputError, match="limit is 0"):
+        CocoPanoptic(coco_root, limit=0)
+
+
+def test_from_files_reads_folders_of_any_name(coco_root: Path) -> None:
+    (coco_root / "val2017").rename(coco_root / "photos")
+    dataset = CocoPanoptic.from_files(
+        coco_root / "photos", coco_root / "panoptic_val2017", coco_root / "annotations/panoptic_val2017.json"
+    )
+    assert dataset[1].image_id == 7
+
+
+def test_survives_the_trip_to_a_loader_process(coco_root: Path) -> None:
+    dataset = pickle.loads(pickle.dumps(CocoPanoptic(coco_root)))
+    assert dataset.categories.index_of(12) == 1 and dataset[1].image_id == 7
+
+
+def test_id_coding_covers_24_bits() -> None:
+    ids = np.array([[0, 255, 256], [65536, 2**24 - 1, 0x123456]], np.int32)
+    assert np.array_equal(decode_ids(encode_ids(ids)), ids)
+    assert encode_ids(ids)[1, 2].tolist() == [0x56, 0x34, 0x12]
+
+
+@pytest.mark.parametrize("missing", ["val2017", "panoptic_val2017", "annotations"])
+def test_a_missing_part_names_all_expected_paths(coco_root: Path, missing: str) -> None:
+    shutil.rmtree(coco_root / missing)
+    with pytest.raises(InputError, match="not found; expected the COCO panoptic layout") as caught:
+        CocoPanoptic(coco_root)
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(str(coco_root / missing))
+    for path in ("val2017/", "panoptic_val2017/", "annotations/panoptic_val2017.json"):
+        assert f"{coco_root / path}" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(images=[]), "lists no images"),
+        (lambda c: c["annotations"].pop(0), "image 7 .* has no annotation"),
+        (lambda c: c["images"][0].update(file_name="8.jpg"), "8.jpg: file not found"),
+        (lambda c: c["annotations"][0].update(file_name="8.png"), "8.png: file not found"),
+        (lambda c: c["categories"].pop(1), "unknown category id 12"),
+        (lambda c: c.pop("categories"), "not in the COCO panoptic format .*categories"),
+        (lambda c: c["categories"][0].update(color=[1]), "not in the COCO panoptic format"),
+        (lambda c: c["images"][0].pop("height"), "not in the COCO panoptic format .*height"),
+    ],
+)
+def test_a_bad_annotation_file_is_refused_at_once(
+    coco_root: Path, edit_json: Edit, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit_json(change)
+    with pytest.raises(InputError, match=message) as caught:
+        CocoPanoptic(coco_root)
+    assert "expected" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_annotation_file_that_is_not_json(coco_root: Path) -> None:
+    (coco_root / "annotations/panoptic_val2017.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        CocoPanoptic(coco_root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["images"][0].update(width=5), r"7.jpg: image is 4x6 .* says 4x5"),
+        (lambda c: c["annotations"][0]["segments_info"].pop(1), r"only in the PNG \[9\]"),
+        (
+            lambda c: c["annotations"][1]["segments_info"].append(
+                {"id": 4, "category_id": 12, "iscrowd": 0, "area": 1}
+            ),
+            r"3.png: PNG and JSON disagree.*json \[4\]",
+        ),
+    ],
+)
+def test_disagreement_with_the_pixels_is_found_on_reading(
+    coco_root: Path, edit_json: Edit, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit_json(change)
+    dataset = CocoPanoptic(coco_root)
+    with pytest.raises(InputError, match=message) as caught:
+        list(dataset)
+    assert "expected" in str(caught.value)
+
+
+def test_a_panoptic_png_of_another_size(coco_root: Path) -> None:
+    Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(coco_root / "panoptic_val2017/3.png")
+    with pytest.raises(InputError, match=r"3.png: panoptic PNG is 6x4 .* its image is 4x6"):
+        CocoPanoptic(coco_root)[0]
+
+
+def test_a_broken_image(coco_root: Path) -> None:
+    (coco_root / "val2017/3.jpg").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"3.jpg: cannot be read as an image"):
+        CocoPanoptic(coco_root)[0]

@@ -1,0 +1,192 @@
+"""The embedded set: the same seed gives the same scene, and the folder holds what was generated."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from effbench.data import embedded
+from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.data.embedded import embedded_root, generate
+from effbench.data.embedded_recipe import PARTS, SPLIT_SEEDS
+from effbench.data.embedded_shapes import SHAPES
+from effbench.errors import InputError
+
+COUNTS = {"train2017": 6, "val2017": 4}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return embedded_root(size=64, counts=COUNTS, cache=tmp_path_factory.mktemp("cache"))
+
+
+def test_scenes_are_functions_of_their_arguments() -> None:
+    image, id_map, segments = generate("base", 5, 3, 96)
+    again = generate("base", 5, 3, 96)
+    assert image.shape == (96, 96, 3) and image.dtype == np.uint8
+    assert id_map.shape == (96, 96) and id_map.dtype == np.int32
+    assert np.array_equal(image, again[0]) and np.array_equal(id_map, again[1]) and segments == again[2]
+    for seed, index in ((5, 4), (6, 3)):
+        assert not np.array_equal(id_map, generate("base", seed, index, 96)[1])
+
+
+def test_splits_have_distinct_seeds() -> None:
+    assert len(set(SPLIT_SEEDS.values())) == len(SPLIT_SEEDS) == 3
+
+
+def test_segments_follow_the_recipe() -> None:
+    recipe, seen, number_of_things = PARTS["base"], Counter[int](), Counter[int]()
+    for index in range(60):
+        _, id_map, segments = generate("base", 11, index, 128)
+        ids, counts = np.unique(id_map[id_map > 0], return_counts=True)
+        assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == {s.id: s.area for s in segments}
+        assert all(0 < s.id < 2**24 and s.area >= recipe.min_area and not s.iscrowd for s in segments)
+        stuff = [s.category for s in segments if not s.isthing]
+        assert len(stuff) == len(set(stuff)) and 1 <= len(stuff) <= recipe.stuff_per_image[1]
+        seen.update(s.category for s in segments)
+        number_of_things[sum(s.isthing for s in segments)] += 1
+    categories = recipe.categories()
+    assert set(seen) == set(range(len(categories)))
+    assert all(s.isthing == (s.category in categories.things) for s in segments)
+    assert max(number_of_things) <= recipe.things_per_image[1] and len(number_of_things) > 2
+
+
+def test_each_hue_is_shared_by_two_shapes() -> None:
+    assert set(Counter(row.hue for row in PARTS["base"].things).values()) == {2}
+    assert {row.shape for row in PARTS["base"].things} == set(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        ("disc", np.pi),
+        ("square", 1.4**2),
+        ("triangle", 3 * np.sqrt(3) / 4),
+        ("cross", 4 * (2 * 0.95 * 0.28 - 0.28**2)),
+        ("star", 10 * 0.5 * 0.45 * np.sin(np.pi / 5)),
+        ("bar", 4 * 0.94 * 0.3),
+        ("ring", 0.75 * np.pi),
+    ],
+)
+def test_shapes_have_the_area_of_their_geometry_and_fit_the_unit_disc(shape: str, area: float) -> None:
+    axis = (np.arange(-600, 600, dtype=np.float32) + 0.5) / 500
+    mask = SHAPES[shape](axis[None], axis[:, None])
+    assert mask.sum() / 500**2 == pytest.approx(area, rel=0.01)
+    assert not (mask & (axis[None] ** 2 + axis[:, None] ** 2 > 1.001)).any()
+
+
+def test_the_folder_holds_what_was_generated(root: Path) -> None:
+    for split, count in COUNTS.items():
+        dataset = CocoPanoptic(root, split)
+        assert len(dataset) == count and dataset.image_sizes == [(64, 64)] * count
+        assert dataset.categories == PARTS["base"].categories()
+        for index, sample in enumerate(dataset):
+            image, id_map, segments = generate("base", SPLIT_SEEDS[split], index, 64)
+            assert np.array_equal(sample.id_map.numpy(), id_map)
+            assert list(sample.segments) == segments
+            error = np.abs(sample.image.permute(1, 2, 0).numpy().astype(int) - image)
+            assert error.mean() < 8  # JPEG with halved chroma; another scene is off by 40 and more
+
+
+def test_boxes_are_tight(root: Path) -> None:
+    content = json.loads((root / "annotations/panoptic_val2017.json").read_text())
+    id_map = CocoPanoptic(root)[0].id_map
+    for info in content["annotations"][0]["segments_info"]:
+        x, y, width, height = info["bbox"]
+        mask = id_map == info["id"]
+        assert mask[y : y + height, x : x + width].sum() == mask.sum() == info["area"]
+        assert mask[y].any() and mask[:, x].any() and mask[y + height - 1].any() and mask[:, x + width - 1].any()
+
+
+def test_a_made_folder_is_reused_and_a_changed_recipe_gets_another(root: Path, tmp_path: Path) -> None:
+    def forbidden(done: int, total: int) -> None:
+        raise AssertionError("generated again")
+
+    assert embedded_root(size=64, counts=COUNTS, cache=root.parent, progress=forbidden) == root
+    other = embedded_root(size=64, counts={"val2017": 1}, cache=tmp_path)
+    assert other.name != root.name and other.name.startswith("base-64px-")
+
+
+def test_progress_counts_all_images(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    embedded_root(
+        size=64,
+        counts={"tune2017": 2, "val2017": 1},
+        cache=tmp_path,
+        progress=lambda *state: calls.append(state),
+    )
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_interrupted_run_is_started_anew(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embedded_root(size=64, counts=COUNTS, cache=tmp_path, progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    (partial,) = tmp_path.glob(".*.partial")
+    (partial / "left_behind").touch()
+    root = embedded_root(size=64, counts=COUNTS, cache=tmp_path)
+    assert len(CocoPanoptic(root)) == COUNTS["val2017"]
+    assert not (root / "left_behind").exists() and not partial.exists()
+
+
+def test_two_processes_share_one_folder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    calls = context.Value("i", 0)
+
+    def make() -> None:
+        def count(done: int, total: int) -> None:
+            with calls.get_lock():
+                calls.value += 1
+
+        embedded_root(size=64, counts={"val2017": 20}, cache=tmp_path, progress=count)
+
+    processes = [context.Process(target=make) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert calls.value == 20
+    assert len(CocoPanoptic(embedded_root(size=64, counts={"val2017": 20}, cache=tmp_path))) == 20
+
+
+def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFFBENCH_CACHE", str(tmp_path / "a"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert embedded_root(size=64, counts={"val2017": 1}).parent == tmp_path / "a"
+    monkeypatch.delenv("EFFBENCH_CACHE")
+    assert embedded_root(size=64, counts={"val2017": 1}).parent == tmp_path / "b" / "effbench"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert embedded_root(size=64, counts={"val2017": 1}).parent == tmp_path / ".cache" / "effbench"
+
+
+def test_a_changed_source_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embedded._fingerprint("base", 64, COUNTS)
+    assert before == embedded._fingerprint("base", 64, dict(reversed(COUNTS.items())))
+    monkeypatch.setattr("inspect.getsource", lambda module: "changed")
+    assert embedded._fingerprint("base", 64, COUNTS) != before
+
+
+def test_bad_requests_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown part 'hard'.*expected one of base"):
+        embedded_root("hard", cache=tmp_path)
+    with pytest.raises(InputError, match="63 px is too small"):
+        generate("base", 1, 0, 63)
+    with pytest.raises(InputError, match="16 px is too small"):
+        embedded_root(size=16, cache=tmp_path)
+    for counts in ({}, {"val2017": 0}, {"test2017": 5}):
+        with pytest.raises(InputError, match="expected at least 1 image for splits among"):
+            embedded_root(counts=counts, cache=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written there.*EFFBENCH_CACHE"):
+        embedded_root(size=64, counts={"val2017": 1}, cache=tmp_path / "file")

@@ -1,0 +1,323 @@
+"""The operator's definition against loops and autograd, and its registration with PyTorch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from effbench.kernels.ms_deform_attn import IMPLEMENTATIONS, costs, ms_deform_attn, resolve_implementation
+
+SHAPES = ((5, 4), (3, 2))
+
+
+class Problem(NamedTuple):
+    """Arguments of the operator, in its order."""
+
+    value: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    locations: Tensor
+    weights: Tensor
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.value, self.locations, self.weights
+
+    def replace(self, value: Tensor, locations: Tensor, weights: Tensor) -> Problem:
+        return Problem(value, self.shapes, locations, weights)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Problem:
+        return self.replace(*map(change, self.tensors()))
+
+    def leaves(self) -> Problem:
+        return self.map(lambda t: t.detach().clone().requires_grad_())
+
+    def flat(self) -> tuple[Any, ...]:
+        """Arguments of the registered operator."""
+        return self.value, [side for shape in self.shapes for side in shape], self.locations, self.weights, "reference"
+
+
+def problem(
+    B: int = 2,
+    Q: int = 3,
+    M: int = 2,
+    P: int = 2,
+    D: int = 4,
+    shapes: tuple[tuple[int, int], ...] = SHAPES,
+    dtype: torch.dtype = torch.float64,
+) -> Problem:
+    """Random arguments, some samples outside; none within 0.05 pixel of the lines where the gradient jumps."""
+    L = len(shapes)
+    size = torch.tensor([(w, h) for h, w in shapes], dtype=torch.float64)[:, None]  # (L, 1, 2)
+    cell = (torch.rand(B, Q, M, L, P, 2, dtype=torch.float64) * (size + 2)).floor() - 2  # -2 .. side - 1
+    pixel = cell + 0.05 + 0.9 * torch.rand(cell.shape, dtype=torch.float64)
+    value = torch.randn(B, sum(h * w for h, w in shapes), M, D, dtype=torch.float64)
+    weights = torch.randn(B, Q, M, L, P, dtype=torch.float64)
+    return Problem(value, shapes, (pixel + 0.5) / size, weights).map(lambda t: t.to(dtype))
+
+
+def by_loops(given: Problem) -> Tensor:
+    """The definition, one multiply at a time."""
+    B, Q, M, L, P, _ = given.locations.shape
+    D = given.value.shape[3]
+    value, locations, weights = (t.tolist() for t in given.tensors())
+    output = torch.zeros(B, Q, M * D, dtype=torch.float64)
+    for b, q, m, level, p in itertools.product(*map(range, (B, Q, M, L, P))):
+        height, width = given.shapes[level]
+        start = sum(h * w for h, w in given.shapes[:level])
+        x = locations[b][q][m][level][p][0] * width - 0.5
+        y = locations[b][q][m][level][p][1] * height - 0.5
+        for row, column in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)):
+            if not (0 <= row < height and 0 <= column < width):
+                continue
+            share = (1 - abs(x - column)) * (1 - abs(y - row)) * weights[b][q][m][level][p]
+            for d in range(D):
+                output[b, q, m * D + d] += share * value[b][start + row * width + column][m][d]
+    return output
+
+
+def by_grid_sample(given: Problem) -> Tensor:
+    """The composition that Deformable DETR's release offers where its kernel cannot run; autograd does the rest."""
+    B, _, M, D = given.value.shape
+    Q = given.locations.shape[1]
+    sampled = []
+    maps = given.value.split([h * w for h, w in given.shapes], dim=1)
+    for level, (height, width) in enumerate(given.shapes):
+        image = maps[level].permute(0, 2, 3, 1).reshape(B * M, D, height, width)
+        grid = 2 * given.locations[:, :, :, level].transpose(1, 2).flatten(0, 1) - 1
+        sampled.append(F.grid_sample(image, grid, padding_mode="zeros", align_corners=False))
+    weights = given.weights.transpose(1, 2).reshape(B * M, 1, Q, -1)
+    return (torch.cat(sampled, -1) * weights).sum(-1).view(B, M * D, Q).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"B": 1, "Q": 1, "M": 1, "P": 1, "D": 1},
+        {"M": 3, "P": 3, "D": 5},
+        {"shapes": ((1, 1),)},
+        {"shapes": ((1, 6), (6, 1), (2, 2)), "Q": 7},
+        {"shapes": ((2, 3), (1, 1), (3, 2), (4, 4), (1, 2)), "P": 1},
+    ],
+    ids=str,
+)
+def test_output_is_the_definition(sizes: dict[str, Any]) -> None:
+    given = problem(**sizes)
+    torch.testing.assert_close(ms_deform_attn(*given), by_loops(given), rtol=0, atol=1e-13)
+
+
+def test_a_pixel_centre_returns_the_pixel() -> None:
+    height, width = 3, 4
+    value = torch.randn(1, height * width, 1, 2, dtype=torch.float64)
+    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    centres = torch.stack(((x + 0.5) / width, (y + 0.5) / height), dim=-1)
+    locations = centres.view(1, -1, 1, 1, 1, 2)
+    output = ms_deform_attn(value, ((height, width),), locations, torch.ones(locations.shape[:-1]).double())
+    torch.testing.assert_close(output, value[:, :, 0], rtol=0, atol=1e-14)
+
+
+def test_float32_is_as_close_as_float32_can_be() -> None:
+    given = problem(Q=50, shapes=((16, 24), (8, 12)), D=16)
+    rounded = given.map(lambda t: t.float())
+    output = ms_deform_attn(*rounded)
+    exact = ms_deform_attn(*rounded.map(lambda t: t.double()))
+    assert output.dtype == torch.float32
+    error = (output - exact).abs().max() / exact.square().mean().sqrt()
+    assert error < 2e-5, "float32 sampling is off by more than rounding"
+    assert error > 0, "the comparison ran in one precision"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_and_output_keep_the_dtype(dtype: torch.dtype) -> None:
+    given = problem(dtype=dtype).leaves()
+    output = ms_deform_attn(*given)
+    output.sum().backward()
+    assert {output.dtype, *(t.grad.dtype for t in given.tensors())} == {dtype}
+
+
+def test_gradcheck() -> None:
+    given = problem().leaves()
+    assert torch.autograd.gradcheck(lambda *t: ms_deform_attn(*given.replace(*t)), given.tensors(), eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"M": 3, "P": 3, "D": 5}, {"shapes": ((1, 6), (6, 1), (2, 2)), "Q": 7}], ids=str)
+def test_gradients_are_those_of_autograd_through_grid_sample(sizes: dict[str, Any]) -> None:
+    ours = problem(**sizes).leaves()
+    theirs = ours.leaves()
+    upstream = torch.randn_like(by_grid_sample(theirs))
+    ms_deform_attn(*ours).backward(upstream)
+    by_grid_sample(theirs).backward(upstream)
+    for name, a, b in zip(("value", "locations", "weights"), ours.tensors(), theirs.tensors(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-12, msg=lambda m, n=name: f"gradient of {n}: {m}")
+
+
+def test_second_derivatives_are_refused_not_wrong() -> None:
+    given = problem().leaves()
+    (first,) = torch.autograd.grad(ms_deform_attn(*given).sum(), given.weights, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "check", ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
+)
+def test_opcheck(check: str) -> None:
+    result = torch.library.opcheck(torch.ops.effbench.ms_deform_attn, problem().leaves().flat(), test_utils=check)
+    assert result == {check: "SUCCESS"}
+
+
+@pytest.mark.parametrize("check", ["test_schema", "test_faketensor"])
+def test_opcheck_of_the_backward(check: str) -> None:
+    given = problem()
+    grad = torch.randn(2, 3, 8, dtype=torch.float64)
+    operator = torch.ops.effbench.ms_deform_attn_backward
+    assert torch.library.opcheck(operator, (grad, *given.flat()), test_utils=check) == {check: "SUCCESS"}
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_whole_equals_eager() -> None:
+    compiled = torch.compile(ms_deform_attn, backend="aot_eager", fullgraph=True)
+    for Q in (3, 5):  # the second size traces symbolic shapes
+        eager = problem(Q=Q).leaves()
+        traced = eager.leaves()
+        expected, output = ms_deform_attn(*eager), compiled(*traced)
+        assert torch.equal(output, expected)
+        expected.square().sum().backward()
+        output.square().sum().backward()
+        for a, b in zip(traced.tensors(), eager.tensors(), strict=True):
+            assert torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_flop_counter_sees_the_operator(device: str) -> None:
+    B, Q, M, P, D, L = 2, 7, 3, 4, 5, len(SHAPES)
+    given = problem(B, Q, M, P, D).map(lambda t: t.to(device)).leaves()
+    with FlopCounterMode(display=False) as counter:
+        output = ms_deform_attn(*given)
+        assert counter.get_total_flops() == 2 * 5 * B * Q * M * L * P * D
+        output.backward(torch.ones_like(output))
+    forward, backward = (c((B, Q, M, L, P, 2), D) for c in (costs.forward_macs, costs.backward_macs))
+    assert counter.get_total_flops() == 2 * (forward + backward)
+
+
+def test_meta_tensors_give_the_shape() -> None:
+    given = problem()
+    real, meta = ms_deform_attn(*given), ms_deform_attn(*given.map(lambda t: t.to("meta")))
+    assert meta.device.type == "meta"
+    assert (meta.shape, meta.dtype, meta.stride()) == (real.shape, real.dtype, real.stride())
+
+
+def test_an_image_gives_the_same_bits_alone_and_in_a_batch() -> None:
+    given = problem(B=3, Q=37, shapes=((16, 24), (8, 12)), D=8, dtype=torch.float32)
+    together = ms_deform_attn(*given)
+    for i in range(3):
+        assert torch.equal(ms_deform_attn(*given.map(lambda t, i=i: t[i : i + 1]))[0], together[i])
+
+
+def test_permuted_queries_permute_the_output_bit_for_bit() -> None:
+    given = problem(Q=37, shapes=((16, 24), (8, 12)), D=8, dtype=torch.float32)
+    order = torch.randperm(37)
+    permuted = ms_deform_attn(given.value, given.shapes, given.locations[:, order], given.weights[:, order])
+    assert torch.equal(permuted, ms_deform_attn(*given)[:, order])
+
+
+@pytest.mark.parametrize("place", [-1.0, 2.0, 1e30, -1e30])
+def test_everything_outside_is_exactly_nothing(place: float) -> None:
+    given = problem()
+    outside = given.replace(given.value, torch.full_like(given.locations, place), given.weights).leaves()
+    output = ms_deform_attn(*outside)
+    output.sum().backward()
+    for tensor in (output, *(t.grad for t in outside.tensors())):
+        assert torch.count_nonzero(tensor) == 0
+
+
+@pytest.mark.parametrize("sizes", [{"Q": 0}, {"B": 0}, {"B": 0, "Q": 0}], ids=str)
+def test_nothing_asked_nothing_returned(sizes: dict[str, int]) -> None:
+    given = problem(**sizes).leaves()
+    output = ms_deform_attn(*given)
+    output.sum().backward()
+    assert output.shape == (given.value.shape[0], given.locations.shape[1], 8)
+    assert all(t.grad.shape == t.shape and torch.count_nonzero(t.grad) == 0 for t in given.tensors())
+
+
+def test_layout_does_not_matter() -> None:
+    given = problem().leaves()
+    strided = given.map(lambda t: t.detach().movedim(0, -1).contiguous().movedim(-1, 0).requires_grad_())
+    assert not any(t.is_contiguous() for t in strided.tensors())
+    upstream = torch.randn(8, 3, 2, dtype=torch.float64).permute(2, 1, 0)
+    ms_deform_attn(*given).backward(upstream.contiguous())
+    ms_deform_attn(*strided).backward(upstream)
+    assert torch.equal(ms_deform_attn(*strided), ms_deform_attn(*given))
+    for a, b in zip(strided.tensors(), given.tensors(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_expanded_inputs() -> None:
+    one = problem(B=1)
+    expanded = one.map(lambda t: t.expand(3, *t.shape[1:]))
+    assert torch.equal(ms_deform_attn(*expanded), ms_deform_attn(*one).expand(3, -1, -1))
+
+
+def test_auto_names_what_runs() -> None:
+    given = problem()
+    assert resolve_implementation("auto", torch.device("cpu")) == "reference"
+    assert "auto" not in IMPLEMENTATIONS
+    assert torch.equal(ms_deform_attn(*given, impl="reference"), ms_deform_attn(*given))
+
+
+BAD: dict[str, tuple[Callable[[Problem], Problem], tuple[str, ...]]] = {
+    "value without heads": (
+        lambda g: g._replace(value=g.value.flatten(2)),
+        ("value", "(2, 26, 8)", "(B, S, M, D)"),
+    ),
+    "areas": (lambda g: g._replace(shapes=((5, 4), (3, 3))), ("spatial_shapes", "29 tokens", "S=26", "sum to S")),
+    "level of no area": (
+        lambda g: g._replace(shapes=((13, 2), (0, 2))),
+        ("spatial_shapes", "(0, 2)", "positive"),
+    ),
+    "negative sides": (lambda g: g._replace(shapes=((5, 4), (-3, -2))), ("spatial_shapes", "(-3, -2)", "positive")),
+    "missing level": (lambda g: g._replace(shapes=((13, 2),)), ("sampling_locations", "(2, 3, 2, 2, 2, 2)", "L=1")),
+    "other batch": (lambda g: g._replace(locations=g.locations[:1]), ("sampling_locations", "(1, 3, 2", "B=2")),
+    "other heads": (lambda g: g._replace(locations=g.locations[:, :, :1]), ("sampling_locations", "M=2")),
+    "no coordinates": (lambda g: g._replace(locations=g.locations[..., 0]), ("sampling_locations", "P, 2)")),
+    "three coordinates": (
+        lambda g: g._replace(locations=g.locations[..., [0, 1, 0]]),
+        ("sampling_locations", "P, 2)"),
+    ),
+    "points of the weights": (
+        lambda g: g._replace(weights=g.weights[..., :1]),
+        ("attention_weights", "(2, 3, 2, 2, 1)", "expected (2, 3, 2, 2, 2)"),
+    ),
+    "mixed dtypes": (
+        lambda g: g._replace(locations=g.locations.float()),
+        ("torch.float64, torch.float32, torch.float64", "one floating dtype"),
+    ),
+    "integers": (lambda g: g.map(lambda t: t.long()), ("torch.int64", "floating")),
+    "mixed devices": (lambda g: g._replace(weights=g.weights.to("meta")), ("cpu, cpu, meta", "one device")),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD)
+def test_arguments_that_do_not_fit(damage: Callable[[Problem], Problem], said: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError) as raised:
+        ms_deform_attn(*damage(problem()))
+    assert [part for part in said if part not in str(raised.value)] == [], str(raised.value)
+
+
+def test_unknown_implementation() -> None:
+    with pytest.raises(ValueError, match=r"impl='cuda'.*expected 'auto' or one of \('reference'"):
+        ms_deform_attn(*problem(), impl="cuda")
