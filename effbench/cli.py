@@ -157,9 +157,10 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
 
     command = shlex.join(["effbench", *sys.argv[1:]])
     shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl").records, command)
-    table = Table("system", *shown.columns, title=f"{suite.name}, profile {plan.profile}")
-    for name, row in shown.iterrows():
-        table.add_row(str(name), *row)
+    # systems side by side: the measures are too many for a terminal's width
+    table = Table("", *shown.index, title=f"{suite.name}, profile {plan.profile}")
+    for measure in shown.columns:
+        table.add_row(measure, *shown[measure])
     console.print(table)
     for note in plan.notes:
         console.print(f"- {note}", markup=False)
@@ -254,8 +255,6 @@ def train(
     from effbench.training.criterion import CriterionSettings
     from effbench.training.trainer import Recipe
 
-    if crop % 32:
-        raise InputError(f"--crop {crop}; expected a multiple of 32")
     chosen = parse_settings(settings, setting_defaults(system), system)
     recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=CriterionSettings(sampling=sampling), seed=seed)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}

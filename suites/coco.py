@@ -107,7 +107,7 @@ def _quick(systems: list[System]) -> list[Task]:
         quality.append(Task(narrow(options=training), "quality", f"{name} quality"))
     # The warm start is the same for all systems, so that any of them can stand for it: the baseline, always.
     shared = Cell(**BASELINE.fields(NARROW), **NARROW_MODEL, **EMBEDDED, options={"warm_start": WARM_START})
-    return [*counting, *timing, Task(shared, "warm_start", "data and warm start", alone=True), *quality]
+    return [Task(shared, "warm_start", "data and warm start"), *counting, *timing, *quality]
 
 
 def _smoke(systems: list[System], data_root: Path, limit: int) -> list[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,11 +77,9 @@ def preset(name: str) -> BackbonePreset:
     if name in PRESETS:
         return PRESETS[name]
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:3]
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise InputError(
-            f"no backbone is called {name!r}{hint}; expected one of {', '.join(PRESETS)} or a timm model name"
-        )
+        near = difflib.get_close_matches(name, [*PRESETS, *timm.list_models()])
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InputError(f"no backbone is called {name!r}; {hint}known: {', '.join(PRESETS)}, and any timm model name")
     return BackbonePreset(name)
 
 

@@ -9,12 +9,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from effbench.report.table import NARROW_MACS, NARROW_MS, PQ
+
 mpl.use("Agg")  # a report is written where there may be no screen
 
-PQ = "PQ"
 AXES = {
-    "narrow: encoder GMACs": "encoder GMACs per image (papers' convention)",
-    "narrow: encoder ms, p50": "encoder milliseconds per image (p50)",
+    NARROW_MACS: "encoder GMACs per image (papers' convention)",
+    NARROW_MS: "encoder milliseconds per image (median)",
 }
 
 

@@ -21,7 +21,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     `records` are all of the folder's; the last one of each of the plan's tasks counts.
     """
     shown = table.latest(records, plan.tasks)
-    numbers = table.main_table(shown, plan)
+    numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.profile)
     figure = trade_off(numbers, folder / FIGURE)
     sections = [
@@ -29,9 +29,11 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         f"*{suite.question}*",
         "\n".join(f"- {note}" for note in plan.notes),
         "## Systems",
+        table.LEGEND[plan.profile],
         _markdown(text.rename_axis("system").reset_index()),
         f"![Quality against cost]({FIGURE})" if figure else "",
         *_printed(shown, suite),
+        *_quality(shown),
         *_counts(shown, plan),
         "## Times",
         "Host clock around the encoder's forward, device synchronised; one process per system, alone on the machine; "
@@ -58,6 +60,13 @@ def _printed(records: Sequence[Record], suite: Suite) -> list[str]:
         "encoder is that of the last one). One GFLOP in print is one giga multiply-accumulate.",
         _markdown(table.printed_table(records, suite.published, size)),
     ]
+
+
+def _quality(records: Sequence[Record]) -> list[str]:
+    rows = table.quality_table(records)
+    return (
+        ["## Quality", "Percent, on validation images that nothing was tuned on.", _markdown(rows)] if len(rows) else []
+    )
 
 
 def _counts(records: Sequence[Record], plan: Plan) -> list[str]:

@@ -26,13 +26,17 @@ class Column:
         applies: which cells' records do.
         value: record -> number.
         digits: after the decimal point.
+        printed: metric of the published numbers that stand in the next column, or None.
+        ratio: whether the ratio to the baseline stands in the next column.
     """
 
     title: str
     probe: str
     applies: Callable[[Cell], bool]
     value: Callable[[Record], float]
-    digits: int = 2
+    digits: int = 1
+    printed: str | None = None
+    ratio: bool = False
 
 
 def _full(cell: Cell) -> bool:
@@ -43,8 +47,8 @@ def _narrow(cell: Cell) -> bool:
     return bool(cell.width)
 
 
-def _at(size: str) -> Callable[[Cell], bool]:
-    return lambda cell: _full(cell) and cell.size == size
+def _first(cell: Cell) -> bool:
+    return _full(cell) and cell.size.startswith("coco:first")
 
 
 def _macs(component: str) -> Callable[[Record], float]:
@@ -59,28 +63,35 @@ def _quality(group: str, metric: str) -> Callable[[Record], float]:
     return lambda record: record.detail[group][metric]
 
 
+NARROW_MACS, NARROW_MS, PQ = "narrow encoder GMACs", "narrow encoder ms", "PQ"
 QUICK = (
-    Column("encoder GMACs, val2017 mean", "macs", _at("coco"), _macs("encoder")),
-    Column("total GMACs, val2017 mean", "macs", _at("coco"), _macs("total")),
-    Column("encoder parameters, M", "parameters", _full, lambda record: record.samples[0] / 1e6),
-    Column("encoder ms, p50 at 512x512", "latency", _at("512x512"), _ms, 1),
-    Column("narrow: encoder GMACs", "macs", _narrow, _macs("encoder"), 3),
-    Column("narrow: encoder ms, p50", "latency", _narrow, _ms, 2),
-    Column("PQ", "quality", _narrow, _quality("all", "pq"), 1),
-    Column("PQ things", "quality", _narrow, _quality("things", "pq"), 1),
-    Column("PQ stuff", "quality", _narrow, _quality("stuff", "pq"), 1),
-    Column("SQ", "quality", _narrow, _quality("all", "sq"), 1),
-    Column("RQ", "quality", _narrow, _quality("all", "rq"), 1),
+    Column("encoder GMACs", "macs", _first, _macs("encoder"), 2, printed="gmacs_encoder"),
+    Column("total GMACs", "macs", _first, _macs("total"), 2, printed="gmacs_total"),
+    Column("encoder M parameters", "parameters", _full, lambda record: record.samples[0] / 1e6, 2),
+    Column("encoder ms", "latency", _full, _ms, 0, ratio=True),
+    Column(NARROW_MACS, "macs", _narrow, _macs("encoder"), 3),
+    Column(NARROW_MS, "latency", _narrow, _ms, 1, ratio=True),
+    Column(PQ, "quality", _narrow, _quality("all", "pq")),
+    Column("PQ things", "quality", _narrow, _quality("things", "pq")),
+    Column("PQ stuff", "quality", _narrow, _quality("stuff", "pq")),
 )
 SMOKE = (
-    Column("encoder GMACs, mean of the photos", "macs", _full, _macs("encoder")),
-    Column("total GMACs, mean of the photos", "macs", _full, _macs("total")),
-    Column("encoder ms, median of the timed photos", "latency", _full, _ms, 0),
+    Column("encoder GMACs", "macs", _full, _macs("encoder"), 2),
+    Column("total GMACs", "macs", _full, _macs("total"), 2),
+    Column("encoder ms", "latency", _full, _ms, 0, ratio=True),
     Column("PQ (smoke)", "quality", _narrow, _quality("all", "pq"), 2),
     Column("PQ things (smoke)", "quality", _narrow, _quality("things", "pq"), 2),
     Column("PQ stuff (smoke)", "quality", _narrow, _quality("stuff", "pq"), 2),
 )
 COLUMNS: Mapping[str, Sequence[Column]] = {"quick": QUICK, "smoke": SMOKE}
+LEGEND = {
+    "quick": "Full width (ResNet-50, width 256): GMACs in the papers' convention at the papers' input, beside the "
+    "GFLOPs that they print; encoder milliseconds are the median at 512x512. Narrow (what was trained here, 128x128): "
+    "GMACs, median milliseconds and panoptic quality in percent.",
+    "smoke": "Full width (ResNet-50, width 256) on the data root's photos at 800/1333: GMACs in the papers' "
+    "convention, mean over all photos; median encoder milliseconds over the timed ones. The quality is a narrow "
+    "model's after a few steps.",
+}
 
 
 def latest(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
@@ -90,15 +101,15 @@ def latest(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
     return [last[key] for key in keys if key in last]
 
 
-def systems(records: Sequence[Record], plan: Plan) -> list[str]:
+def systems(plan: Plan) -> list[str]:
     """Systems that were asked for, in the plan's order: those with costs of their own."""
     return list(dict.fromkeys(t.cell.system for t in plan.tasks if t.probe in ("macs", "latency", "quality")))
 
 
-def main_table(records: Sequence[Record], plan: Plan) -> pd.DataFrame:
-    """Systems x columns as numbers, NaN where no record says anything; ratios to the baseline beside each time."""
+def main_table(records: Sequence[Record], plan: Plan, published: Sequence[Published]) -> pd.DataFrame:
+    """Systems x columns as numbers, NaN where no record (or no paper) says anything."""
     columns = COLUMNS[plan.profile]
-    values: dict[str, dict[str, float]] = {name: {} for name in systems(records, plan)}
+    values: dict[str, dict[str, float]] = {name: {} for name in systems(plan)}
     for record in records:
         cell = Cell.from_json(record.cell)
         for column in columns:
@@ -106,10 +117,18 @@ def main_table(records: Sequence[Record], plan: Plan) -> pd.DataFrame:
                 values[cell.system][column.title] = column.value(record)
     frame = pd.DataFrame.from_dict(values, orient="index", columns=[column.title for column in columns])
     for column in columns:
-        if column.probe == "latency" and plan.baseline in frame.index:
-            ratio = frame[column.title] / frame.loc[plan.baseline, column.title]
-            frame.insert(frame.columns.get_loc(column.title) + 1, f"{column.title}: x {plan.baseline}", ratio)
+        place = frame.columns.get_loc(column.title) + 1
+        if column.printed:
+            said = {p.system: p.value for p in published if p.metric == column.printed}
+            frame.insert(place, _printed(column), pd.Series(said).reindex(frame.index))
+        if column.ratio:
+            baseline = frame[column.title].get(plan.baseline, float("nan"))
+            frame.insert(place, f"{column.title} / {plan.baseline}", frame[column.title] / baseline)
     return frame
+
+
+def _printed(column: Column) -> str:
+    return f"{column.title.removesuffix(' GMACs')} GFLOPs printed"
 
 
 def formatted(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
@@ -122,6 +141,24 @@ def formatted(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
         },
         index=frame.index,
     )
+
+
+def quality_table(records: Sequence[Record]) -> pd.DataFrame:
+    """PQ, SQ, RQ in percent of all, things and stuff, and how each number came about."""
+    rows = []
+    for record in records:
+        if record.probe == "quality" and record.status == "ok":
+            detail, cell = record.detail, Cell.from_json(record.cell)
+            numbers = {
+                f"{metric.upper()} {group}": f"{detail[group][metric]:.1f}"
+                for group in ("all", "things", "stuff")
+                for metric in ("pq", "sq", "rq")
+            }
+            recipe = cell.options["recipe"]
+            made = {"images": str(len(detail["per_image"])), "steps": str(recipe["steps"])}
+            made["seed"] = str(recipe.get("seed", 0))
+            rows.append({"system": cell.system, **numbers, **made, "seconds": f"{detail['seconds']['training']:.0f}"})
+    return pd.DataFrame(rows)
 
 
 def printed_table(records: Sequence[Record], published: Sequence[Published], size: str) -> pd.DataFrame:

@@ -99,15 +99,15 @@ class Runner:
     def _measure(self, tasks: Sequence[Task]) -> Iterator[Record]:
         """Records in the order in which tasks end: neighbours that need not run alone run side by side."""
         for alone, group in itertools.groupby(tasks, key=lambda task: task.alone):
-            units = [[task] for task in group]
+            members = list(group)
             if alone:
-                for unit in units:
-                    yield from self._side_by_side([unit])
+                for task in members:
+                    yield from self._side_by_side([[task]])
                 continue
-            counting = [unit[0] for unit in units if unit[0].counts]
+            counting = [task for task in members if task.counts]
             shared = [counting[i :: self.cores] for i in range(self.cores)]
-            yield from self._side_by_side([unit for unit in shared if unit])
-            yield from self._side_by_side([unit for unit in units if not unit[0].counts])
+            own = [[task] for task in members if not task.counts]
+            yield from self._side_by_side([*own, *(unit for unit in shared if unit)])
 
     def _side_by_side(self, units: Sequence[Sequence[Task]]) -> Iterator[Record]:
         """Run units, each the tasks of one process, as many at a time as there are cores."""

@@ -81,7 +81,7 @@ class Plan:
 
     Attributes:
         profile: folder name of its results.
-        tasks: cheap ones first; a task may rely on those before it.
+        tasks: in order; those that need not run alone run side by side with their neighbours.
         notes: sentences that the report must carry.
         baseline: the system that ratios are taken to.
     """

@@ -20,11 +20,11 @@ from torch.utils.data import Dataset
 
 from effbench.data.coco_panoptic import Sample
 from effbench.data.transforms import Batch, Target, collate, random_crop, random_flip
-from effbench.models.segmenter import Segmenter
+from effbench.errors import InputError
+from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.criterion import CriterionSettings, SetCriterion
 
-VOID = 255
 SHOWN = ("class", "mask", "dice", "pixel")
 NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)
 
@@ -58,6 +58,10 @@ class Recipe:
     seed: int = 0
     checkpoint_every: float = 20.0
 
+    def __post_init__(self) -> None:
+        if self.crop < STRIDE or self.crop % STRIDE:
+            raise InputError(f"crop={self.crop}; expected a positive multiple of {STRIDE}, so that nothing is padded")
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -76,18 +80,19 @@ class PixelClassifier(nn.Module):
         self.classify = nn.Conv2d(mask_dim, num_classes, 1)
 
     def loss(self, mask_features: Tensor, targets: list[Target]) -> Tensor:
-        """Cross-entropy of mask_features (B, C, H/4, W/4) against the class under each 4x4 block's centre."""
-        truth = torch.stack([_class_map(t)[2::4, 2::4] for t in targets])
-        if bool((truth == VOID).all()):
-            return mask_features.sum() * 0  # nothing to learn from, and a mean over nothing is NaN
-        return F.cross_entropy(self.classify(mask_features), truth, ignore_index=VOID)
+        """Cross-entropy of mask_features (B, C, H/4, W/4), averaged inside each segment, then over the segments.
 
-
-def _class_map(target: Target) -> Tensor:
-    classes = torch.full(target.masks.shape[-2:], VOID, dtype=torch.int64, device=target.masks.device)
-    for label, mask in zip(target.labels.tolist(), target.masks, strict=True):
-        classes[mask] = label
-    return classes
+        So a small thing counts as much as a wide background. A stride-4 pixel takes part in a segment as far as
+        the segment covers its 4x4 pixels.
+        """
+        logits = self.classify(mask_features)
+        losses = [logits.sum() * 0]  # a batch without a segment teaches nothing, but has a gradient
+        for image, target in zip(logits, targets, strict=True):
+            share = F.avg_pool2d(target.masks.to(logits.dtype)[:, None], 4)[:, 0]  # (N, H/4, W/4)
+            entropy = -image.log_softmax(0)[target.labels]
+            losses.append((entropy * share).flatten(1).sum(1) / share.flatten(1).sum(1).clamp(min=1e-6))
+        segments = sum(len(target.labels) for target in targets)
+        return torch.cat([loss.reshape(-1) for loss in losses]).sum() / max(segments, 1)
 
 
 class Trainer:

@@ -1,0 +1,62 @@
+"""What all probes share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from effbench.errors import InputError
+from effbench.probes.base import load_probe, parse_size, segmenter
+from effbench.study.cell import Cell
+
+
+@pytest.mark.parametrize("name", ["macs", "parameters", "latency", "quality", "warm_start", "ground_truth"])
+def test_every_probe_says_its_name_and_version(name: str) -> None:
+    probe = load_probe(name)
+    assert probe.NAME == name
+    assert probe.VERSION.isdigit()
+    assert callable(probe.measure)
+
+
+def test_an_unknown_probe_is_refused() -> None:
+    with pytest.raises(InputError, match="no probe is called 'wattage'"):
+        load_probe("wattage")
+
+
+@pytest.mark.parametrize(("size", "expected"), [("64x96", (64, 96)), ("1024x2048", (1024, 2048))])
+def test_a_size_is_height_by_width(size: str, expected: tuple[int, int]) -> None:
+    assert parse_size(size) == expected
+
+
+@pytest.mark.parametrize("size", ["coco", "64", "64x", "0x64", "64x-64", "²x64"])
+def test_a_bad_size_is_refused(size: str) -> None:
+    with pytest.raises(InputError, match="expected HxW"):
+        parse_size(size)
+
+
+def test_a_cell_is_built_with_its_settings_width_classes_and_queries() -> None:
+    cell = Cell(
+        "proscale",
+        "resnet_mini",
+        dataset="any",
+        size="64x64",
+        classes=7,
+        queries=5,
+        settings={"p": (0, 1, 2)},
+        width={"dim": 32, "mask_dim": 64, "heads": 4, "ffn_dim": 64},
+        decoder_settings={"dim": 32, "heads": 2, "ffn_dim": 64, "layers": 2},
+        dtype="float64",
+    )
+    model = segmenter(cell).eval()
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert len(model.encoder.transformer.encoder.layers) == 3
+    assert (model.encoder.dim, model.encoder.mask_dim) == (32, 64)
+    with torch.inference_mode():
+        predictions = model(torch.rand(1, 3, 64, 64, dtype=torch.float64)).predictions
+    assert len(predictions) == 3
+    assert predictions[-1].logits.shape == (1, 5, 8)
+
+
+def test_the_device_may_be_another_than_the_cells() -> None:
+    cell = Cell("fpn", "resnet_mini", dataset="any", size="64x64", classes=7, queries=5)
+    assert {p.device.type for p in segmenter(cell, device="meta").parameters()} == {"meta"}

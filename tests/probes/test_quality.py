@@ -1,0 +1,109 @@
+"""The quality probe trains, scores, and goes on after a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.probes import quality
+from effbench.probes.base import Context
+from effbench.quality import ImageStats, accumulate, summarise
+from effbench.study.cell import Cell
+
+MakeCell = Callable[..., Cell]
+RECIPE = {"steps": 2, "batch_size": 2, "crop": 64, "criterion": {"sampling": "dense"}}
+OPTIONS = {"recipe": RECIPE, "inference": {"object_threshold": 0.0}, "images": 2}
+
+
+def test_two_steps_of_training_give_a_score_with_every_image_behind_it(
+    tiny_cell: MakeCell, context: Context, tiny_root: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    context = replace(context, report=lambda **event: events.append(event))
+    measured = quality.measure(tiny_cell(options=OPTIONS), context)
+    detail = measured.detail
+    assert measured.unit == "%"
+    assert measured.samples == [detail["all"]["pq"]]
+    assert 0 <= detail["all"]["pq"] <= 100
+    assert detail["resumed_at_step"] is None
+    assert detail["seconds"].keys() == {"training", "evaluation"}
+
+    assert list(detail["per_image"]) == ["1", "2"], "as many images as asked for"
+    stats = [ImageStats.from_json(one) for one in detail["per_image"].values()]
+    categories = CocoPanoptic(tiny_root, "val2017").categories
+    again = summarise(accumulate(stats), categories.things, categories.stuff)
+    assert again["all"].pq == pytest.approx(detail["all"]["pq"]), "the score can be derived again"
+
+    training = [event for event in events if event["phase"] == "training"]
+    assert [event["done"] for event in training] == [1, 2]
+    assert {event["total"] for event in training} == {2}, "the bar's length, and no loss"
+    assert {"class", "mask", "dice"} <= training[0].keys()
+    assert [event["done"] for event in events if event["phase"] == "evaluating"] == [1, 2]
+
+
+def test_the_seed_decides_the_outcome(tiny_cell: MakeCell, context: Context, tmp_path: Path) -> None:
+    def score(name: str, seed: int) -> Any:
+        folder = tmp_path / name
+        folder.mkdir()
+        cell = tiny_cell(options={**OPTIONS, "recipe": {**RECIPE, "seed": seed}})
+        return quality.measure(cell, replace(context, work=str(folder))).detail["per_image"]
+
+    first = score("a", 0)
+    assert score("b", 0) == first
+    assert score("c", 1) != first
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tiny_cell: MakeCell, context: Context) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill_at_the_second_step(**event: Any) -> None:
+        if event["done"] == 2:
+            raise Killed
+
+    cell = tiny_cell(options={**OPTIONS, "recipe": {**RECIPE, "steps": 3, "checkpoint_every": 0}})
+    with pytest.raises(Killed):
+        quality.measure(cell, replace(context, report=kill_at_the_second_step))
+    events: list[dict[str, Any]] = []
+    measured = quality.measure(cell, replace(context, report=lambda **event: events.append(event)))
+    assert measured.detail["resumed_at_step"] == 1
+    assert [event["done"] for event in events if event["phase"] == "training"] == [2, 3]
+
+
+def test_a_warm_start_is_used_when_the_cell_asks_for_one(
+    tiny_cell: MakeCell, context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EFFBENCH_CACHE", str(tmp_path / "cache"))
+    phases: list[str] = []
+    cell = tiny_cell(options={**OPTIONS, "warm_start": {**RECIPE, "seed": 1}})
+    quality.measure(cell, replace(context, report=lambda **event: phases.append(event["phase"])))
+    assert list(dict.fromkeys(phases)) == ["warm start", "training", "evaluating"]
+
+
+def test_an_embedded_part_needs_no_data_root(
+    tiny_cell: MakeCell, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def generate(part: str, progress: Callable[[int, int], None]) -> Path:
+        asked.append(part)
+        progress(1, 6)
+        return tiny_root
+
+    monkeypatch.setattr(quality, "embedded_root", generate)  # the whole set takes half a minute
+    events: list[dict[str, Any]] = []
+    context = Context("unused", report=lambda **event: events.append(event))
+    assert quality.data_root(tiny_cell(dataset="embedded/base"), context) == tiny_root
+    assert asked == ["base"]
+    assert events == [{"done": 1, "total": 6, "phase": "generating images"}]
+
+
+def test_a_recipe_comes_from_plain_json() -> None:
+    recipe = quality.parse_recipe({"steps": 3, "criterion": {"sampling": "dense", "points": 10}})
+    assert (recipe.steps, recipe.criterion.sampling, recipe.criterion.points) == (3, "dense", 10)
+    assert quality.parse_recipe({"steps": 3}).criterion.sampling == "points", "the papers' by default"

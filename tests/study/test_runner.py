@@ -1,0 +1,378 @@
+"""The runner: what runs beside what, what becomes a record, and what a kill leaves behind.
+
+Every task starts a process, which takes seconds; so a few plans are run once, and each test looks at one side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from effbench.errors import InputError
+from effbench.study import environment
+from effbench.study.record import Record, RecordBook
+from effbench.study.runner import Outcome, Runner, task_key
+from effbench.study.suite import Task
+
+MakeTask = Callable[..., Task]
+
+
+@dataclass
+class Notes:
+    """A display that remembers."""
+
+    lines: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def started(self, title: str) -> None:
+        self.lines.append(("started", title, None))
+
+    def progressed(self, title: str, event: dict[str, Any]) -> None:
+        self.lines.append(("progressed", title, event))
+
+    def finished(self, title: str, record: Record) -> None:
+        self.lines.append(("finished", title, record))
+
+
+def records(folder: Path) -> list[Record]:
+    return RecordBook(folder / "records.jsonl").records
+
+
+def title(record: Record) -> str:
+    return record.cell["options"]["title"]
+
+
+# --- one plan with everything in it --------------------------------------------------------------------------------
+
+
+@dataclass
+class Ran:
+    """A plan that was run."""
+
+    folder: Path
+    tasks: list[Task]
+    outcome: Outcome
+    notes: Notes
+
+    @property
+    def by_title(self) -> dict[str, Record]:
+        return {title(record): record for record in records(self.folder)}
+
+
+@pytest.fixture(scope="module")
+def ran(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("study") / "results"
+    counting = ["nothing", "raise", "die", "run out of memory", "nothing", "give no number", "nothing", "nothing"]
+    tasks = [
+        *(make_task(f"count {i}", does, counts=True, inputs={"at": "here"}) for i, does in enumerate(counting, 1)),
+        make_task("beside 1", "sleep", seconds=4),
+        make_task("beside 2", "sleep", seconds=4),
+        make_task("no data", skip="no folder beside the data root"),
+        make_task("alone 1", "sleep", seconds=0.3, alone=True),
+        make_task("alone 2", "print", alone=True),
+    ]
+    notes = Notes()
+    outcome = Runner(folder, notes, cores=2).run(tasks)
+    return Ran(folder, tasks, outcome, notes)
+
+
+def test_every_task_becomes_one_record(ran: Ran) -> None:
+    assert Counter(map(title, records(ran.folder))) == Counter(task.title for task in ran.tasks)
+    for record in records(ran.folder):
+        task = next(task for task in ran.tasks if task.title == title(record))
+        assert record.key == task_key(task)
+        assert record.cell == task.cell.to_json()
+        assert record.environment == environment.environment()
+
+
+def test_the_outcome_counts_them(ran: Ran) -> None:
+    assert ran.outcome == Outcome(measured=9, finished_before=0, failed=4)
+
+
+def test_what_a_probe_returns_is_in_its_record(ran: Ran) -> None:
+    record = ran.by_title["count 1"]
+    assert (record.status, record.reason, record.unit) == ("ok", None, "s")
+    assert len(record.samples) == 2
+    assert record.detail["at"] == "here", "the task's inputs reach the probe"
+    assert record.implementation == {"operator": "scripted"}
+    assert record.seconds >= 0
+
+
+def test_tasks_side_by_side_overlap_in_time(ran: Ran) -> None:
+    first, second = ran.by_title["beside 1"].samples, ran.by_title["beside 2"].samples
+    assert max(first[0], second[0]) < min(first[1], second[1])
+
+
+def test_nothing_runs_beside_a_task_that_runs_alone(ran: Ran) -> None:
+    spans = {name: record.samples for name, record in ran.by_title.items() if record.status == "ok"}
+    for alone in ("alone 1", "alone 2"):
+        for other, (began, ended) in spans.items():
+            assert other == alone or ended <= spans[alone][0] or began >= spans[alone][1], other
+
+
+def test_groups_keep_their_order(ran: Ran) -> None:
+    assert [title(record) for record in records(ran.folder)][-2:] == ["alone 1", "alone 2"]
+
+
+def test_a_task_alone_has_all_cores_and_the_others_one(ran: Ran) -> None:
+    assert ran.by_title["alone 1"].detail["threads"] == 2
+    assert ran.by_title["alone 1"].detail["omp"] == "2"
+    assert ran.by_title["beside 1"].detail["threads"] == 1
+    assert ran.by_title["beside 1"].detail["omp"] == "1"
+
+
+def test_counting_tasks_share_processes_and_the_others_have_one_each(ran: Ran) -> None:
+    """Two processes for two cores: one has the odd tasks, one the even ones."""
+    done = {name: record.detail["pid"] for name, record in ran.by_title.items() if record.status == "ok"}
+    assert done["count 5"] == done["count 7"] != done["count 8"]
+    own = [pid for name, pid in done.items() if not name.startswith("count")]
+    assert len(own) == len(set(own)) == 4
+    assert os.getpid() not in done.values()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("count 2", "failed", "RuntimeError: told to fail"),
+        ("count 3", "failed", "killed"),
+        ("count 4", "out_of_memory", "MemoryError: told to be too large"),
+        ("count 6", "failed", "JSON"),  # NaN is none of its numbers
+    ],
+)
+def test_a_failure_is_a_record_that_says_why(name: str, status: str, reason: str, ran: Ran) -> None:
+    record = ran.by_title[name]
+    assert record.status == status
+    assert record.reason is not None and reason in record.reason
+    assert record.samples == []
+
+
+def test_the_output_of_a_killed_process_is_kept(ran: Ran) -> None:
+    reason = ran.by_title["count 3"].reason or ""
+    assert Path(reason.rpartition(" ")[2]).is_file(), "the reason ends with the file"
+
+
+def test_a_failure_takes_no_other_task_with_it(ran: Ran) -> None:
+    """Not even those that were to share the process of one that was killed."""
+    assert ran.by_title["count 5"].status == ran.by_title["count 7"].status == ran.by_title["count 8"].status == "ok"
+
+
+def test_a_skipped_task_says_why_and_starts_nothing(ran: Ran) -> None:
+    record = ran.by_title["no data"]
+    assert (record.status, record.reason) == ("skipped", "no folder beside the data root")
+    assert ("started", "no data", None) not in ran.notes.lines
+
+
+def test_what_a_library_prints_does_not_disturb_the_runner(ran: Ran) -> None:
+    assert ran.by_title["alone 2"].status == "ok"
+    logs = "".join(path.read_text() for path in ran.folder.rglob("log.txt"))
+    assert "a library says hello" in logs
+    assert "a child says hello" in logs
+
+
+def test_the_display_is_told(ran: Ran) -> None:
+    kinds = [kind for kind, name, _ in ran.notes.lines if name == "beside 1"]
+    assert kinds == ["started", "progressed", "finished"]
+    (event,) = [event for kind, name, event in ran.notes.lines if (kind, name) == ("progressed", "beside 1")]
+    assert (event["done"], event["total"], event["note"]) == (1, 2, "half way")
+
+
+def test_a_second_run_measures_nothing(ran: Ran) -> None:
+    before = (ran.folder / "records.jsonl").read_bytes()
+    notes = Notes()
+    began = time.monotonic()
+    outcome = Runner(ran.folder, notes, cores=2).run(ran.tasks)
+    assert outcome == Outcome(measured=0, finished_before=13, failed=0)
+    assert notes.lines == []
+    assert (ran.folder / "records.jsonl").read_bytes() == before
+    assert time.monotonic() - began < 3
+
+
+# --- when a task is finished ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def answer(make_record: Callable[..., Record]) -> Callable[..., Record]:
+    """The record that would answer a task here and now."""
+
+    def make(task: Task, **changes: Any) -> Record:
+        cell_id, probe, version, source, _, host = task_key(task)
+        return make_record(
+            **{
+                "cell": task.cell.to_json(),
+                "cell_id": cell_id,
+                "probe": probe,
+                "probe_version": version,
+                "source": source,
+                "environment": environment.environment(),
+                "host": host,
+                **changes,
+            }
+        )
+
+    return make
+
+
+def done(tmp_path: Path, task: Task, *answers: Record, retry_failed: bool = False) -> bool:
+    book = RecordBook(tmp_path / "records.jsonl")
+    for record in answers:
+        book.append(record)
+    return Runner(tmp_path, Notes(), retry_failed).is_done(book, task)
+
+
+@pytest.mark.parametrize("status", ["ok", "skipped"])
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_a_finished_record_answers_its_task(
+    status: str, retry_failed: bool, make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
+) -> None:
+    task = make_task("any")
+    assert done(tmp_path, task, answer(task, status=status), retry_failed=retry_failed)
+
+
+@pytest.mark.parametrize("status", ["failed", "out_of_memory", "invalid"])
+def test_a_failed_one_is_retried_on_demand_only(
+    status: str, make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
+) -> None:
+    task = make_task("any")
+    assert done(tmp_path, task, answer(task, status=status))
+    assert not done(tmp_path, task, retry_failed=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": "0" * 16},
+        {"environment": {"python": "2.7"}},
+        {"host": "0" * 12},
+        {"probe_version": "0"},
+        {"cell_id": "0" * 16},
+    ],
+)
+def test_a_record_of_another_source_environment_or_machine_answers_nothing(
+    change: dict, make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
+) -> None:
+    task = make_task("any")
+    assert not done(tmp_path, task, answer(task, **change))
+
+
+def test_the_last_record_decides(make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path) -> None:
+    task = make_task("any")
+    assert done(tmp_path, task, answer(task, status="failed"), answer(task), retry_failed=True)
+
+
+def test_where_the_data_lies_is_no_part_of_the_question(make_task: MakeTask) -> None:
+    task = make_task("any", inputs={"data_root": "here"})
+    assert task_key(replace(task, inputs={"data_root": "there"})) == task_key(task)
+
+
+def test_the_encoders_own_source_is(make_task: MakeTask) -> None:
+    keys = {encoder: task_key(make_task("any", encoder=encoder)) for encoder in ("fpn", "mask2former")}
+    assert keys["fpn"][3] != keys["mask2former"][3]
+
+
+# --- tried again, and killed ------------------------------------------------------------------------------------
+
+
+def test_a_failure_that_is_tried_again_stays_on_record(
+    make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
+) -> None:
+    task = make_task("any")
+    RecordBook(tmp_path / "records.jsonl").append(answer(task, status="failed", reason="once"))
+    assert Runner(tmp_path, Notes()).run([task]) == Outcome(measured=0, finished_before=1, failed=0)
+    outcome = Runner(tmp_path, Notes(), retry_failed=True).run([task])
+    assert outcome == Outcome(measured=1, finished_before=0, failed=0)
+    assert [record.status for record in records(tmp_path)] == ["failed", "ok"]
+
+
+RUN = """
+import sys
+import pytest
+from pathlib import Path
+from effbench.study.cell import Cell
+from effbench.study.runner import Runner
+from effbench.study.suite import Task
+
+class Quiet:
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+def task(title, does):
+    options = {"does": does, "seconds": 0, "title": title}
+    cell = Cell("fpn", "none", dataset="none", size="none", classes=1, queries=1, options=options)
+    return Task(cell, "scripted", title)
+
+Runner(Path(sys.argv[1]), Quiet(), cores=2).run([task("quick", "nothing"), task("slow", "hang the first time")])
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and that nobody has asked for does not."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat")
+        return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_until(condition: Callable[[], Any], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return bool(condition())
+
+
+@dataclass
+class Hanging:
+    """A runner in another process: its first task is on record, its second hangs."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    worker: int
+
+
+@pytest.fixture
+def hanging(scripted: None, tmp_path: Path) -> Iterator[Hanging]:
+    folder = tmp_path / "results"
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(folder)])
+    worker = 0
+    try:
+        def pids() -> dict[str, int]:
+            texts = [path.read_text() for path in folder.glob("work/*/started")]
+            return {name: int(pid) for pid, _, name in (text.partition(" ") for text in texts)}
+
+        assert wait_until(lambda: "slow" in pids() and len(records(folder)) == 1, 120)
+        worker = pids()["slow"]
+        assert alive(worker)
+        yield Hanging(folder, process, worker)
+    finally:
+        process.kill()
+        process.wait()
+        if worker and alive(worker):
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_a_killed_run_leaves_no_worker_and_is_finished_by_the_same_plan(hanging: Hanging, make_task: MakeTask) -> None:
+    tasks = [make_task("quick"), make_task("slow", "hang the first time")]
+    with pytest.raises(InputError, match="another run is writing into"):
+        Runner(hanging.folder, Notes()).run(tasks)
+
+    os.kill(hanging.process.pid, signal.SIGKILL)
+    hanging.process.wait()
+    assert wait_until(lambda: not alive(hanging.worker), 10), "its worker goes on behind the next run's back"
+    assert [title(r) for r in records(hanging.folder)] == ["quick"]
+
+    assert Runner(hanging.folder, Notes()).run(tasks) == Outcome(measured=1, finished_before=1, failed=0)
+    found = {title(record): record for record in records(hanging.folder)}
+    assert len(records(hanging.folder)) == len(found) == 2, "every cell once"
+    assert found["slow"].detail["resumed"] is True, "the task finds what the killed one left in its work folder"
