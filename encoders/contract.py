@@ -7,6 +7,7 @@ all that the two sides share.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -76,7 +77,12 @@ class Encoder(nn.Module, abc.ABC):
 
 def check_features(features: Features) -> dict[str, FeatureSpec]:
     """The specs of res2..res5 with their strides checked; raises SettingError naming what is missing or off."""
-    specs = {name: FeatureSpec(*spec) for name, spec in features.items()}
+    specs = {}
+    for name, spec in features.items():
+        if not isinstance(spec, tuple) or len(spec) != 2:
+            raise SettingError(f"features[{name!r}]={spec!r}, expected (channels, stride)")
+        channels = positive(f"channels of features[{name!r}]", spec[0])
+        specs[name] = FeatureSpec(channels, positive(f"stride of features[{name!r}]", spec[1]))
     missing = [name for name in LEVELS if name not in specs]
     if missing:
         raise SettingError(f"features has {sorted(specs)}, expected {list(LEVELS)}: {', '.join(missing)} missing")
@@ -98,6 +104,20 @@ def multiple(name: str, value: int, of: int, why: str) -> int:
     if positive(name, value) % of:
         raise SettingError(f"{name}={value!r} is not divisible by {why}={of}; expected a multiple of {of}")
     return value
+
+
+def flag(name: str, value: bool) -> bool:
+    """`value` if it is True or False, else SettingError."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{name}={value!r}, expected True or False")
+    return value
+
+
+def finite(name: str, value: float) -> float:
+    """`value` if it is a finite number, else SettingError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise SettingError(f"{name}={value!r}, expected a finite number")
+    return float(value)
 
 
 def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

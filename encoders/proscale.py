@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.contract import Features, SettingError, choice
+from effbench.encoders.contract import Features, SettingError, choice, finite, flag
 from effbench.encoders.deformable import DeformableLayer, Shapes, check_deformable, layer_copies
 from effbench.encoders.mask2former import DeformablePixelDecoder
 from effbench.encoders.registry import register
@@ -133,8 +133,14 @@ class ProScaleEncoder(DeformablePixelDecoder):
             for levels, depth in enumerate(_check_p(p), start=1)
         ]
         choice("recalibration", recalibration, RECALIBRATIONS)
-        excite = None if recalibration == "off" else TokenRecalibration(dim, recalibration, temperature)
-        super().__init__(features, dim, mask_dim, embedding, ProgressiveStack(stages, excite, residual))
+        excite = (
+            None
+            if recalibration == "off"
+            else TokenRecalibration(dim, recalibration, finite("temperature", temperature))
+        )
+        super().__init__(
+            features, dim, mask_dim, embedding, ProgressiveStack(stages, excite, flag("residual", residual))
+        )
 
 
 def _check_p(p: Sequence[int]) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ ENTRY_POINTS = "effbench.encoders"
 
 _E = TypeVar("_E", bound=type[Encoder])
 _registered: dict[str, type[Encoder]] = {}
+_entry_points: dict[str, str] = {}
 
 
 def register(name: str) -> Callable[[_E], _E]:
@@ -42,8 +43,13 @@ def registered() -> Mapping[str, type[Encoder]]:
     for module in pkgutil.iter_modules(effbench.encoders.__path__):
         importlib.import_module(f"effbench.encoders.{module.name}")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if point.name not in _registered:
-            register(point.name)(point.load())
+        if _entry_points.get(point.name) == point.value:
+            continue
+        if point.name in _registered:
+            taken = _registered[point.name].__module__
+            raise SettingError(f"entry point {point.value} offers encoder {point.name!r}, which {taken} has already")
+        register(point.name)(point.load())
+        _entry_points[point.name] = point.value
     return dict(sorted(_registered.items()))
 
 

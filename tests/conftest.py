@@ -21,11 +21,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_threads() -> None:
-    """Small tensors are slower on many threads, and a shared machine is slower still."""
+def one_thread() -> None:
+    """Small tensors are slower on many threads, and where others compute, too, the threads wait for each other."""
     import torch
 
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.contract import EncoderOutput
+from effbench.encoders.contract import EncoderOutput, multiple, positive
 from effbench.encoders.layers import fan_in_uniform, sine_position
-from effbench.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,9 @@ class Mask2FormerDecoder(nn.Module):
         layers: cross-attention layers (9 in the paper: 10 predictions, the initial one included).
         dim, heads, ffn_dim: width of the decoder.
 
+    Raises:
+        SettingError: a number below 1, or `dim` not divisible by `heads`.
+
     Source: Mask2Former (Cheng et al. 2022), section 3.2; facebookresearch/Mask2Former 9b0651c (MIT).
     """
 
@@ -115,8 +117,11 @@ class Mask2FormerDecoder(nn.Module):
         ffn_dim: int = 2048,
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise InputError(f"decoder dim={dim} is not divisible by heads={heads}; expected a multiple")
+        multiple("decoder dim", dim, positive("decoder heads", heads), "heads")
+        positive("decoder layers", layers)
+        positive("decoder ffn_dim", ffn_dim)
+        positive("num_classes", num_classes)
+        positive("num_queries", num_queries)
         self.heads = heads
         self.input_proj = nn.ModuleList(nn.Identity() if in_dim == dim else nn.Conv2d(in_dim, dim, 1) for _ in range(3))
         self.query_feat = nn.Embedding(num_queries, dim)

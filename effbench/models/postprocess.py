@@ -74,7 +74,7 @@ def panoptic(
         if won_area / claimed_area < overlap_threshold:
             continue
         isthing = label in things
-        if not isthing and label in stuff_ids:
+        if label in stuff_ids:
             ids[segment] = stuff_ids[label]
             continue
         segments.append(PanopticSegment(len(segments) + 1, label, isthing))

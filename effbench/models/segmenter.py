@@ -21,6 +21,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DECODERS = {"mask2former": Mask2FormerDecoder}
+DECODER_SETTINGS = ("layers", "dim", "heads", "ffn_dim")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ def build_segmenter(
     """
     if decoder not in DECODERS:
         raise InputError(f"no decoder is called {decoder!r}; expected one of {', '.join(DECODERS)}")
+    for setting in decoder_settings or {}:
+        if setting not in DECODER_SETTINGS:
+            raise InputError(f"decoder setting {setting!r}; allowed: {', '.join(DECODER_SETTINGS)}")
     body = build_backbone(backbone, **(backbone_settings or {}))
     built = build_encoder(encoder, body.features, **settings)
     head = DECODERS[decoder](built.dim, built.mask_dim, num_classes, num_queries, **(decoder_settings or {}))

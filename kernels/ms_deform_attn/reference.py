@@ -2,7 +2,7 @@
 
 Vocabulary: B batch, S tokens of all levels, M heads, D head dim, Q queries, L levels, P points.
 Semantics follow the released kernel of Deformable DETR: bilinear interpolation at pixel centres
-(`align_corners=False`) and zeros outside the map.
+(`align_corners=False`), zeros outside the map, and a sample whose location is not finite contributes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _BILINEAR, _ZEROS = 0, 0  # aten's enumeration of interpolation and padding modes
+OUTSIDE = -2.0  # of every map, further than interpolation reaches
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -23,6 +24,7 @@ def _levels(
     """Per level: its token range, and value (B*M, D, H, W), grid (B*M, Q, P, 2), weights (B*M, 1, Q, P)."""
     B, _, M, D = value.shape
     Q, P = locations.shape[1], locations.shape[4]
+    locations = torch.where(locations.isfinite(), locations, OUTSIDE)
     start = 0
     for level, (height, width) in enumerate(shapes):
         stop = start + height * width

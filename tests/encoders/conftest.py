@@ -37,9 +37,7 @@ def specs() -> dict[str, FeatureSpec]:
 def pyramid(specs: dict[str, FeatureSpec]) -> Pyramid:
     """Random maps of `specs` for a (height, width) image; sizes round up, as strided convolutions do."""
 
-    def make(
-        batch: int = 2, size: tuple[int, int] = (64, 96), dtype: torch.dtype = torch.float32
-    ) -> dict[str, Tensor]:
+    def make(batch: int = 2, size: tuple[int, int] = (64, 96), dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         return {
             name: torch.randn(batch, channels, -(-size[0] // stride), -(-size[1] // stride), dtype=dtype)
             for name, (channels, stride) in specs.items()

@@ -31,9 +31,7 @@ WAYS: Mapping[str, tuple[dict[str, Any], ...]] = {
     ),
 }
 CASES = [
-    pytest.param(
-        name, settings, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in settings.items()) or 'defaults'}"
-    )
+    pytest.param(name, settings, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in settings.items()) or 'defaults'}")
     for name in registered()
     for settings in WAYS.get(name, ({},))
 ]
@@ -110,9 +108,7 @@ def test_specs_are_found_by_name(name: str, settings: dict[str, Any], specs: dic
 
 @each_encoder
 @torch.no_grad()
-def test_an_image_alone_and_in_a_batch(
-    name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid
-) -> None:
+def test_an_image_alone_and_in_a_batch(name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid) -> None:
     encoder, features = build(name, **settings).eval(), pyramid(2)
     together = encoder(features)
     for i in range(2):
@@ -122,9 +118,7 @@ def test_an_image_alone_and_in_a_batch(
 
 
 @each_encoder
-def test_gradients_reach_every_parameter(
-    name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid
-) -> None:
+def test_gradients_reach_every_parameter(name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid) -> None:
     encoder = build(name, **settings)
     with torch.no_grad():  # away from an initialisation with zeros, which stop gradients legitimately
         for parameter in encoder.parameters():
@@ -133,9 +127,7 @@ def test_gradients_reach_every_parameter(
     # random weights, because a norm makes the plain sum a constant
     sum((x * torch.randn_like(x)).sum() for x in tensors(encoder(features))).backward()
     leaves = {**dict(encoder.named_parameters()), **features}
-    unreached = [
-        key for key, x in leaves.items() if x.grad is None or not x.grad.isfinite().all() or not x.grad.any()
-    ]
+    unreached = [key for key, x in leaves.items() if x.grad is None or not x.grad.isfinite().all() or not x.grad.any()]
     assert unreached == []
 
 
@@ -187,9 +179,7 @@ def test_forward_keeps_nothing_and_leaves_its_input(
     after = held(encoder)
     assert after.keys() == attributes.keys()
     changed = [
-        key
-        for key, (value, length) in after.items()
-        if value is not attributes[key][0] or length != attributes[key][1]
+        key for key, (value, length) in after.items() if value is not attributes[key][0] or length != attributes[key][1]
     ]
     assert changed == []
     assert [key for key, x in encoder.state_dict().items() if not torch.equal(x, weights[key])] == []
@@ -197,9 +187,7 @@ def test_forward_keeps_nothing_and_leaves_its_input(
 
 
 @each_encoder
-def test_meta_tensors_give_the_shapes(
-    name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid
-) -> None:
+def test_meta_tensors_give_the_shapes(name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid) -> None:
     features = pyramid(2)
     encoder = build(name, **settings).eval()
     real = encoder(features)
@@ -216,9 +204,7 @@ def test_every_embedding(name: str, embedding: str, build: Build, pyramid: Pyram
     assert output.mask_features.shape == (1, SMALL["mask_dim"], 16, 24)
     (output.mask_features * torch.randn_like(output.mask_features)).sum().backward()
     assert all(
-        p.grad is not None and p.grad.any()
-        for key, p in encoder.named_parameters()
-        if key.startswith("layer_1.")
+        p.grad is not None and p.grad.any() for key, p in encoder.named_parameters() if key.startswith("layer_1.")
     )
 
 

@@ -27,9 +27,7 @@ def test_features_come_back_fine_to_coarse_whatever_their_order() -> None:
 
 
 def test_missing_maps_are_named() -> None:
-    with pytest.raises(
-        SettingError, match=r"features has \['res2', 'res5'\], expected .*: res3, res4 missing"
-    ):
+    with pytest.raises(SettingError, match=r"features has \['res2', 'res5'\], expected .*: res3, res4 missing"):
         check_features({"res5": FeatureSpec(64, 32), "res2": FeatureSpec(8, 4)})
 
 

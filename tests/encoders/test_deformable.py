@@ -52,9 +52,7 @@ def test_positions_add_the_levels_own_embedding() -> None:
 
 def test_eight_heads_start_in_eight_directions_at_one_two_three_pixels() -> None:
     offsets = attention().sampling_offsets.bias.detach().view(8, 2, 3, 2)
-    compass = torch.tensor(
-        [[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]], dtype=torch.float32
-    )
+    compass = torch.tensor([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]], dtype=torch.float32)
     for level in range(2):
         for point in range(3):
             torch.testing.assert_close(offsets[:, level, point], (point + 1) * compass, rtol=0, atol=1e-5)
@@ -99,13 +97,9 @@ def test_position_moves_where_a_layer_looks_but_not_what_it_reads() -> None:
     x, reference = torch.randn(1, 14, 32), reference_points(SHAPES, torch.zeros(1))
     still = layer(x, torch.zeros(14, 32), reference, SHAPES)
     moved = torch.randn(14, 32)
-    assert torch.equal(layer(x, moved, reference, SHAPES), still), (
-        "at the start no offset depends on the query"
-    )
+    assert torch.equal(layer(x, moved, reference, SHAPES), still), "at the start no offset depends on the query"
     torch.nn.init.normal_(layer.self_attn.sampling_offsets.weight)
-    assert not torch.allclose(
-        layer(x, moved, reference, SHAPES), layer(x, torch.zeros(14, 32), reference, SHAPES)
-    )
+    assert not torch.allclose(layer(x, moved, reference, SHAPES), layer(x, torch.zeros(14, 32), reference, SHAPES))
 
 
 def test_layers_start_with_equal_biases_and_matrices_of_their_own() -> None:
@@ -118,9 +112,7 @@ def test_layers_start_with_equal_biases_and_matrices_of_their_own() -> None:
 
 
 def test_reset_is_xavier_on_matrices_and_normal_on_the_level_embedding() -> None:
-    transformer = DeformableTransformer(
-        64, LayerStack(layer_copies(DeformableLayer(64, 3, 4, 2, 256, "auto"), 1))
-    )
+    transformer = DeformableTransformer(64, LayerStack(layer_copies(DeformableLayer(64, 3, 4, 2, 256, "auto"), 1)))
     reset_transformer(transformer)
     weight = transformer.encoder.layers[0].linear1.weight
     bound = (6 / (64 + 256)) ** 0.5

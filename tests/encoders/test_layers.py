@@ -21,9 +21,7 @@ def test_sine_position_is_detrs(height: int, width: int, dim: int) -> None:
             for axis, (place, size) in enumerate(((y, height), (x, width))):
                 for channel in range(half):
                     angle = 2 * math.pi * (place + 1) / (size + 1e-6) / 10000 ** (channel // 2 * 2 / half)
-                    expected[axis * half + channel, y, x] = (
-                        math.cos(angle) if channel % 2 else math.sin(angle)
-                    )
+                    expected[axis * half + channel, y, x] = math.cos(angle) if channel % 2 else math.sin(angle)
     position = sine_position(height, width, dim, torch.device("cpu"))
     assert position.dtype == torch.float32
     torch.testing.assert_close(position, expected, rtol=0, atol=1e-5)

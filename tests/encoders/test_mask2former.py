@@ -14,9 +14,7 @@ from effbench.encoders.registry import build_encoder
 def test_agrees_with_the_released_module(released: ModuleType) -> None:
     theirs = released.load("m2f_pixel_decoder_6layers")
     features = {f"res{i + 2}": (c, 4 * 2**i) for i, c in enumerate(theirs.config["in_channels"])}
-    encoder = build_encoder(
-        "mask2former", features, dim=theirs.config["conv_dim"], mask_dim=theirs.config["mask_dim"]
-    )
+    encoder = build_encoder("mask2former", features, dim=theirs.config["conv_dim"], mask_dim=theirs.config["mask_dim"])
     assert released.shapes_of(encoder) == theirs.parameters
     released.set_weights(encoder)
     output = encoder({name: released.draw(f"input.{name}", shape) for name, shape in theirs.inputs.items()})

@@ -32,9 +32,7 @@ def build(specs: dict[str, FeatureSpec]) -> Build:
 def test_agrees_with_the_released_module(p: tuple[int, int, int], released: ModuleType) -> None:
     theirs = released.load(f"proscale_{''.join(map(str, p))}_maxpool")
     features = {f"res{i + 2}": (c, 4 * 2**i) for i, c in enumerate(theirs.config["in_channels"])}
-    encoder = ProScaleEncoder(
-        features, p=p, dim=theirs.config["conv_dim"], mask_dim=theirs.config["mask_dim"]
-    )
+    encoder = ProScaleEncoder(features, p=p, dim=theirs.config["conv_dim"], mask_dim=theirs.config["mask_dim"])
     assert released.shapes_of(encoder) == theirs.parameters
     released.set_weights(encoder)
     output = encoder({name: released.draw(f"input.{name}", shape) for name, shape in theirs.inputs.items()})
@@ -73,10 +71,7 @@ def test_tokens_enter_scale_by_scale(p: tuple[int, int, int], build: Build, pyra
 def test_scales_without_a_stage_leave_as_they_came(build: Build, pyramid: Pyramid) -> None:
     encoder, features = build((1, 0, 0)), pyramid(1)
     coarse, middle, fine = encoder(features).multi_scale
-    raw = [
-        project(features[name])
-        for project, name in zip(encoder.input_proj, ("res5", "res4", "res3"), strict=True)
-    ]
+    raw = [project(features[name]) for project, name in zip(encoder.input_proj, ("res5", "res4", "res3"), strict=True)]
     assert not torch.allclose(coarse, raw[0])
     excite = encoder.transformer.encoder.token_excite
     context = raw[2].flatten(2).transpose(1, 2)
@@ -112,9 +107,7 @@ def test_transposed_gates_each_token_by_the_place_it_covers() -> None:
     gated = excite(tokens, context, (2, 3), (4, 6))
     for y in range(2):
         for x in range(3):
-            block = torch.stack(
-                [context[:, (2 * y + i) * 6 + 2 * x + j] for i in (0, 1) for j in (0, 1)]
-            ).mean(0)
+            block = torch.stack([context[:, (2 * y + i) * 6 + 2 * x + j] for i in (0, 1) for j in (0, 1)]).mean(0)
             gate = torch.sigmoid(0.5 * (block @ excite.ops.weight[0] + excite.ops.bias))
             torch.testing.assert_close(gated[:, y * 3 + x], tokens[:, y * 3 + x] * gate[:, None])
 
@@ -125,9 +118,7 @@ def test_released_forms_read_the_memory_untransposed(kind: str) -> None:
     excite = TokenRecalibration(C, kind, temperature=0.1).double()
     tokens, context = torch.randn(B, H * W, C).double(), torch.randn(B, 4 * H * W, C).double()
     image = context.flatten(1).view(B, C, 2 * H, 2 * W)
-    halved = (
-        image[:, :, ::2, ::2] + image[:, :, 1::2, ::2] + image[:, :, ::2, 1::2] + image[:, :, 1::2, 1::2]
-    ) / 4
+    halved = (image[:, :, ::2, ::2] + image[:, :, 1::2, ::2] + image[:, :, ::2, 1::2] + image[:, :, 1::2, 1::2]) / 4
     weight, bias = excite.ops.weight.view(C), excite.ops.bias
     if kind == "released":
         gate = torch.sigmoid(0.1 * (halved.flatten(1).view(B, H * W, C) @ weight + bias))
@@ -146,9 +137,7 @@ def test_a_cold_recalibration_halves_every_coarse_token(build: Build, pyramid: P
     plain.load_state_dict(encoder.state_dict(), strict=False)
     entered: list[Tensor] = []
     for model in (encoder, plain):
-        model.transformer.encoder.layers[0].register_forward_pre_hook(
-            lambda _, inputs: entered.append(inputs[0])
-        )
+        model.transformer.encoder.layers[0].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
         model(features)
     cold, raw = entered
     coarse = sum(TOKENS[:2])
@@ -180,9 +169,7 @@ def test_residual_leaves_the_third_stage_alone(build: Build, pyramid: Pyramid) -
     assert torch.equal(residual(features).mask_features, plain(features).mask_features)
 
 
-@pytest.mark.parametrize(
-    "p", [(0, 0, 0), (1, 1), (1, 1, 1, 1), (1, -1, 1), (1, 1.5, 1), 3, "111", None], ids=str
-)
+@pytest.mark.parametrize("p", [(0, 0, 0), (1, 1), (1, 1, 1, 1), (1, -1, 1), (1, 1.5, 1), 3, "111", None], ids=str)
 def test_bad_p(p: Any, build: Build) -> None:
     with pytest.raises(SettingError) as raised:
         build(p)

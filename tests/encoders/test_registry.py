@@ -74,9 +74,7 @@ def test_setting_defaults_are_those_of_the_papers() -> None:
 def test_a_name_is_taken_once() -> None:
     cls = encoder_class("fpn")
     assert register("fpn")(cls) is cls, "reloading a module registers the same class again"
-    with pytest.raises(
-        ValueError, match=r"'fpn' is registered twice: effbench\.encoders\.fpn and effbench\.encoders"
-    ):
+    with pytest.raises(ValueError, match=r"'fpn' is registered twice: effbench\.encoders\.fpn and effbench\.encoders"):
         register("fpn")(encoder_class("mask2former"))
     assert encoder_class("fpn") is cls
 

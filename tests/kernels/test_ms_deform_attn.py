@@ -83,9 +83,7 @@ def by_loops(given: Problem) -> Tensor:
         start = sum(h * w for h, w in given.shapes[:level])
         x = locations[b][q][m][level][p][0] * width - 0.5
         y = locations[b][q][m][level][p][1] * height - 0.5
-        for row, column in itertools.product(
-            (math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)
-        ):
+        for row, column in itertools.product((math.floor(y), math.floor(y) + 1), (math.floor(x), math.floor(x) + 1)):
             if not (0 <= row < height and 0 <= column < width):
                 continue
             share = (1 - abs(x - column)) * (1 - abs(y - row)) * weights[b][q][m][level][p]
@@ -156,14 +154,10 @@ def test_gradients_and_output_keep_the_dtype(dtype: torch.dtype) -> None:
 
 def test_gradcheck() -> None:
     given = problem().leaves()
-    assert torch.autograd.gradcheck(
-        lambda *t: ms_deform_attn(*given.replace(*t)), given.tensors(), eps=1e-6, atol=1e-7
-    )
+    assert torch.autograd.gradcheck(lambda *t: ms_deform_attn(*given.replace(*t)), given.tensors(), eps=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    "sizes", [{}, {"M": 3, "P": 3, "D": 5}, {"shapes": ((1, 6), (6, 1), (2, 2)), "Q": 7}], ids=str
-)
+@pytest.mark.parametrize("sizes", [{}, {"M": 3, "P": 3, "D": 5}, {"shapes": ((1, 6), (6, 1), (2, 2)), "Q": 7}], ids=str)
 def test_gradients_are_those_of_autograd_through_grid_sample(sizes: dict[str, Any]) -> None:
     ours = problem(**sizes).leaves()
     theirs = ours.leaves()
@@ -171,9 +165,7 @@ def test_gradients_are_those_of_autograd_through_grid_sample(sizes: dict[str, An
     ms_deform_attn(*ours).backward(upstream)
     by_grid_sample(theirs).backward(upstream)
     for name, a, b in zip(("value", "locations", "weights"), ours.tensors(), theirs.tensors(), strict=True):
-        torch.testing.assert_close(
-            a.grad, b.grad, rtol=0, atol=1e-12, msg=lambda m, n=name: f"gradient of {n}: {m}"
-        )
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-12, msg=lambda m, n=name: f"gradient of {n}: {m}")
 
 
 def test_second_derivatives_are_refused_not_wrong() -> None:
@@ -187,9 +179,7 @@ def test_second_derivatives_are_refused_not_wrong() -> None:
     "check", ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
 )
 def test_opcheck(check: str) -> None:
-    result = torch.library.opcheck(
-        torch.ops.effbench.ms_deform_attn, problem().leaves().flat(), test_utils=check
-    )
+    result = torch.library.opcheck(torch.ops.effbench.ms_deform_attn, problem().leaves().flat(), test_utils=check)
     assert result == {check: "SUCCESS"}
 
 
@@ -355,3 +345,19 @@ def test_arguments_that_do_not_fit(damage: Callable[[Problem], Problem], said: t
 def test_unknown_implementation() -> None:
     with pytest.raises(ValueError, match=r"impl='cuda'.*expected 'auto' or one of \('reference'"):
         ms_deform_attn(*problem(), impl="cuda")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_location_that_is_not_finite_contributes_nothing(bad: float) -> None:
+    value = torch.randn(1, 6, 1, 2, dtype=torch.float64, requires_grad=True)
+    locations = torch.rand(1, 3, 1, 1, 2, 2, dtype=torch.float64)
+    weights = torch.rand(1, 3, 1, 1, 2, dtype=torch.float64)
+    spoilt, silent = locations.clone(), weights.clone()
+    spoilt[0, 1, 0, 0, 1, 0] = bad
+    silent[0, 1, 0, 0, 1] = 0
+    spoilt.requires_grad_()
+    output = ms_deform_attn(value, [(2, 3)], spoilt, weights)
+    torch.testing.assert_close(output, ms_deform_attn(value, [(2, 3)], locations, silent))
+    output.sum().backward()
+    assert value.grad is not None and value.grad.isfinite().all()
+    assert spoilt.grad is not None and spoilt.grad.isfinite().all()

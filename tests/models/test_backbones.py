@@ -30,8 +30,7 @@ def test_four_maps_channels_first(name: str, settings: dict[str, Any], channels:
     assert backbone.features == {level: (c, LEVELS[level]) for level, c in zip(LEVELS, channels, strict=True)}
     maps = backbone(torch.randn(2, 3, 64, 96))
     assert {level: tuple(x.shape) for level, x in maps.items()} == {
-        level: (2, c, 64 // LEVELS[level], 96 // LEVELS[level])
-        for level, c in zip(LEVELS, channels, strict=True)
+        level: (2, c, 64 // LEVELS[level], 96 // LEVELS[level]) for level, c in zip(LEVELS, channels, strict=True)
     }
 
 

@@ -8,17 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from effbench.encoders.contract import EncoderOutput
-from effbench.errors import InputError
+from effbench.encoders.contract import EncoderOutput, SettingError
 from effbench.models.mask2former_decoder import Mask2FormerDecoder
 
 SIZES = ((2, 4), (4, 8), (8, 16))  # of the three scales; masks are 16 x 32
 
 
 def small(layers: int = 3) -> Mask2FormerDecoder:
-    return Mask2FormerDecoder(
-        32, 16, num_classes=5, num_queries=6, layers=layers, dim=32, heads=4, ffn_dim=32
-    ).eval()
+    return Mask2FormerDecoder(32, 16, num_classes=5, num_queries=6, layers=layers, dim=32, heads=4, ffn_dim=32).eval()
 
 
 def encoded(mask_features: Tensor) -> EncoderOutput:
@@ -115,9 +112,7 @@ def test_an_image_alone_and_in_a_batch() -> None:
     decoder, features = small(), encoded(torch.randn(2, 16, 16, 32))
     together = decoder(features)[-1]
     for i in range(2):
-        alone = decoder(
-            EncoderOutput(features.mask_features[[i]], tuple(x[[i]] for x in features.multi_scale))
-        )[-1]
+        alone = decoder(EncoderOutput(features.mask_features[[i]], tuple(x[[i]] for x in features.multi_scale)))[-1]
         torch.testing.assert_close(alone.logits[0], together.logits[i], rtol=0, atol=1e-5)
         torch.testing.assert_close(alone.masks[0], together.masks[i], rtol=0, atol=1e-5)
 
@@ -126,8 +121,7 @@ def test_gradients_reach_every_parameter() -> None:
     decoder = small()
     predictions = decoder(encoded(torch.randn(2, 16, 16, 32)))
     sum(
-        (p.logits * torch.randn_like(p.logits)).sum() + (p.masks * torch.randn_like(p.masks)).sum()
-        for p in predictions
+        (p.logits * torch.randn_like(p.logits)).sum() + (p.masks * torch.randn_like(p.masks)).sum() for p in predictions
     ).backward()
     assert [name for name, p in decoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -142,5 +136,5 @@ def test_a_wider_encoder_is_projected() -> None:
 
 
 def test_width_and_heads_must_fit() -> None:
-    with pytest.raises(InputError, match="dim=30 is not divisible by heads=4; expected a multiple"):
+    with pytest.raises(SettingError, match="dim=30 is not divisible by heads=4; expected a multiple"):
         Mask2FormerDecoder(32, 16, 5, dim=30, heads=4)

@@ -28,23 +28,17 @@ def prediction(theirs: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(theirs["logits"]), torch.from_numpy(theirs["masks"])
 
 
-def test_semantic_is_the_releases(
-    theirs: Mapping[str, np.ndarray], prediction: tuple[Tensor, Tensor]
-) -> None:
+def test_semantic_is_the_releases(theirs: Mapping[str, np.ndarray], prediction: tuple[Tensor, Tensor]) -> None:
     ours = semantic(*prediction)
     assert ours.shape == (19, 64, 96)
     np.testing.assert_allclose(ours[:, ::4, ::4], theirs["semantic"], rtol=0, atol=1e-5)
 
 
-def test_panoptic_is_the_releases(
-    theirs: Mapping[str, np.ndarray], prediction: tuple[Tensor, Tensor]
-) -> None:
+def test_panoptic_is_the_releases(theirs: Mapping[str, np.ndarray], prediction: tuple[Tensor, Tensor]) -> None:
     ids, segments = panoptic(*prediction, theirs["things"].tolist())
     assert ids.dtype == torch.int32
     np.testing.assert_array_equal(ids, theirs["ids"])
-    assert [(s.id, s.category, s.isthing) for s in segments] == [
-        tuple(row) for row in theirs["segments"].tolist()
-    ]
+    assert [(s.id, s.category, s.isthing) for s in segments] == [tuple(row) for row in theirs["segments"].tolist()]
 
 
 @pytest.mark.parametrize("kept", ["things", "all"])
@@ -110,16 +104,11 @@ def test_unsure_and_empty_queries_are_left_out() -> None:
     ids, segments = panoptic(logits, masks("##....", "..##..", "....##", "......"), THINGS)
     assert ids.tolist() == [[0, 0, 1, 1, 0, 0]]
     assert segments == [PanopticSegment(1, 1, True)]
-    assert (
-        len(panoptic(logits, masks("##....", "..##..", "....##", "......"), THINGS, object_threshold=0.78)[1])
-        == 2
-    )
+    assert len(panoptic(logits, masks("##....", "..##..", "....##", "......"), THINGS, object_threshold=0.78)[1]) == 2
 
 
 def test_a_pixel_that_its_winner_does_not_claim_stays_empty() -> None:
-    ids, _ = panoptic(
-        scored((0, 0.95)), torch.tensor([[[8.0, 0.0, -1e-3]]], dtype=torch.float64), THINGS, 0.8, 0.0
-    )
+    ids, _ = panoptic(scored((0, 0.95)), torch.tensor([[[8.0, 0.0, -1e-3]]], dtype=torch.float64), THINGS, 0.8, 0.0)
     assert ids.tolist() == [[1, 1, 0]], "a probability of one half is a claim"
 
 
@@ -163,10 +152,6 @@ def test_masks_are_enlarged_cropped_and_resized() -> None:
     left[:, :, :4] = 4.0  # left half of the padded 32 x 32 input; the image is its left 20 columns
     resized = resize_masks(left, (32, 32), (24, 20), (48, 40))
     assert resized.shape == (1, 48, 40)
-    assert (resized[..., :28] > 0).all() and (resized[..., 36:] < 0).all(), (
-        "the edge stands at 16 of 20 columns"
-    )
+    assert (resized[..., :28] > 0).all() and (resized[..., 36:] < 0).all(), "the edge stands at 16 of 20 columns"
     constant = torch.full((3, 8, 8), 1.5)
-    torch.testing.assert_close(
-        resize_masks(constant, (32, 32), (30, 17), (61, 35)), torch.full((3, 61, 35), 1.5)
-    )
+    torch.testing.assert_close(resize_masks(constant, (32, 32), (30, 17), (61, 35)), torch.full((3, 61, 35), 1.5))

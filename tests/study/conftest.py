@@ -36,8 +36,8 @@ def scripted() -> Iterator[None]:
 def make_task(scripted: None) -> MakeTask:
     """A task of the scripted probe: its title, what it does, and what else a Task may say."""
 
-    def make(title: str, does: str = "nothing", encoder: str = "fpn", seconds: float = 0, **fields: Any) -> Task:
-        options = {"does": does, "seconds": seconds, "title": title}
+    def make(title: str, does: str = "nothing", encoder: str = "fpn", **fields: Any) -> Task:
+        options = {"does": does, "title": title}
         cell = Cell(encoder, "none", dataset="none", size="none", classes=1, queries=1, options=options)
         return Task(cell, "scripted", title, **fields)
 

@@ -71,14 +71,13 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def ran(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("study") / "results"
+    folder, meeting = tmp_path_factory.mktemp("study") / "results", tmp_path_factory.mktemp("meeting")
     counting = ["nothing", "raise", "die", "run out of memory", "nothing", "give no number", "nothing", "nothing"]
     tasks = [
         *(make_task(f"count {i}", does, counts=True, inputs={"at": "here"}) for i, does in enumerate(counting, 1)),
-        make_task("beside 1", "sleep", seconds=4),
-        make_task("beside 2", "sleep", seconds=4),
+        *(make_task(f"beside {i}", "meet a neighbour", inputs={"meeting": str(meeting)}) for i in (1, 2)),
         make_task("no data", skip="no folder beside the data root"),
-        make_task("alone 1", "sleep", seconds=0.3, alone=True),
+        make_task("alone 1", "sleep", alone=True),
         make_task("alone 2", "print", alone=True),
     ]
     notes = Notes()
@@ -108,9 +107,9 @@ def test_what_a_probe_returns_is_in_its_record(ran: Ran) -> None:
     assert record.seconds >= 0
 
 
-def test_tasks_side_by_side_overlap_in_time(ran: Ran) -> None:
-    first, second = ran.by_title["beside 1"].samples, ran.by_title["beside 2"].samples
-    assert max(first[0], second[0]) < min(first[1], second[1])
+def test_tasks_that_need_not_run_alone_run_side_by_side(ran: Ran) -> None:
+    """Each of the two waits for the other."""
+    assert ran.by_title["beside 1"].status == ran.by_title["beside 2"].status == "ok"
 
 
 def test_nothing_runs_beside_a_task_that_runs_alone(ran: Ran) -> None:
@@ -306,7 +305,7 @@ class Quiet:
         return lambda *arguments: None
 
 def task(title, does):
-    options = {"does": does, "seconds": 0, "title": title}
+    options = {"does": does, "title": title}
     cell = Cell("fpn", "none", dataset="none", size="none", classes=1, queries=1, options=options)
     return Task(cell, "scripted", title)
 
@@ -347,6 +346,7 @@ def hanging(scripted: None, tmp_path: Path) -> Iterator[Hanging]:
     process = subprocess.Popen([sys.executable, "-c", RUN, str(folder)])
     worker = 0
     try:
+
         def pids() -> dict[str, int]:
             texts = [path.read_text() for path in folder.glob("work/*/started")]
             return {name: int(pid) for pid, _, name in (text.partition(" ") for text in texts)}

@@ -35,9 +35,7 @@ def test_agrees_with_the_released_matcher(head: str, image: int, theirs: Mapping
         labels,
         sample_points(targets, points.expand(len(labels), -1, -1)),
     )
-    released = {
-        name: theirs[f"{name}.{head}.{image}"] for name in ("class", "mask", "dice", "total", "assignment")
-    }
+    released = {name: theirs[f"{name}.{head}.{image}"] for name in ("class", "mask", "dice", "total", "assignment")}
     for name, ours in (("class", costs.classes), ("mask", costs.mask), ("dice", costs.dice)):
         torch.testing.assert_close(ours, released[name], rtol=0, atol=1e-5)
     total = 2 * costs.classes + 5 * costs.mask + 5 * costs.dice
@@ -62,9 +60,7 @@ def test_costs_by_loops() -> None:
 
 
 def test_sure_logits_stay_finite() -> None:
-    costs = match_costs(
-        torch.zeros(1, 3), torch.tensor([[1e4, -1e4]]), torch.tensor([0]), torch.tensor([[0.0, 1.0]])
-    )
+    costs = match_costs(torch.zeros(1, 3), torch.tensor([[1e4, -1e4]]), torch.tensor([0]), torch.tensor([[0.0, 1.0]]))
     assert costs.mask.item() == pytest.approx(1e4)
 
 
@@ -83,8 +79,6 @@ def test_assignment_is_the_cheapest_of_all(queries: int, targets: int) -> None:
 
 
 def test_no_targets_no_matches() -> None:
-    costs = match_costs(
-        torch.randn(4, 3), torch.randn(4, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 6)
-    )
+    costs = match_costs(torch.randn(4, 3), torch.randn(4, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 6))
     assert costs.classes.shape == costs.mask.shape == costs.dice.shape == (4, 0)
     assert [len(x) for x in assign(costs.mask)] == [0, 0]
