@@ -45,9 +45,9 @@ NARROW_DECODER = {"dim": 64, "heads": 8, "ffn_dim": 256, "layers": 3}
 NARROW_MODEL: dict[str, Any] = {"backbone": "resnet_mini", "queries": 20, "decoder_settings": NARROW_DECODER}
 EMBEDDED: dict[str, Any] = {"dataset": "embedded/base", "classes": 13, "size": "128x128"}
 # Chosen on the embedded set's tune2017 split; val2017 was never used to choose anything.
-TRAINING = {"batch_size": 4, "crop": 96, "learning_rate": 1e-3, "criterion": {"sampling": "dense"}}
-WARM_START = {**TRAINING, "steps": 1600, "seed": 1}
-RECIPE = {**TRAINING, "steps": 800, "seed": 0}
+TRAINING = {"batch_size": 4, "crop": 96, "criterion": {"sampling": "dense"}}
+WARM_START = {**TRAINING, "steps": 2000, "learning_rate": 1e-3, "seed": 1}
+RECIPE = {**TRAINING, "steps": 1000, "learning_rate": 5e-4, "warm_up": 50, "seed": 0}
 INFERENCE = {"object_threshold": 0.4}
 
 TRUTH_IMAGES = 100

@@ -24,7 +24,6 @@ from effbench.probes import mac_rules
 
 COMPONENTS = ("backbone", "encoder", "decoder", "post_processing", "other")
 CONVENTIONS = ("papers", "complete")
-VERSION = "1"
 
 _RESIZES = (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_nearest2d)
 _ATTENTION: Mapping[Any, Callable[..., tuple[int, int]]] = {
