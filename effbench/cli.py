@@ -120,7 +120,7 @@ def run(
     if as_json:
         print(json.dumps({"folder": str(folder), **vars(outcome)}))
     if outcome.failed:
-        console.print(f"{outcome.failed} tasks failed; their reasons are in the report. Try again with --retry-failed.")
+        console.print(f"{outcome.failed} tasks failed; their reasons are in the report. --retry-failed tries again.")
         raise typer.Exit(1)
 
 
@@ -158,12 +158,14 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
     command = shlex.join(["effbench", *sys.argv[1:]])
     shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl").records, command)
     # systems side by side: the measures are too many for a terminal's width
-    table = Table("", *shown.index, title=f"{suite.name}, profile {plan.profile}")
+    table = Table("", title=f"{suite.name}, profile {plan.profile}")
+    for name in shown.index:
+        table.add_column(name, overflow="fold", justify="right")
     for measure in shown.columns:
         table.add_row(measure, *shown[measure])
     console.print(table)
     for note in plan.notes:
-        console.print(f"- {note}", markup=False)
+        console.print(f"- {note}", markup=False, soft_wrap=True)
     console.print(f"Report: {folder / 'README.md'}", markup=False, soft_wrap=True)
 
 

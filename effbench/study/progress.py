@@ -68,7 +68,9 @@ class ProgressDisplay:
         self._line(f"{title}: {record.status}{reason}, {record.seconds:.1f} s")
 
     def _line(self, text: str) -> None:
-        self.progress.console.print(f"[{time.monotonic() - self.began:5.0f} s] {text}", markup=False, highlight=False)
+        self.progress.console.print(
+            f"[{time.monotonic() - self.began:5.0f} s] {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _number(value: Any) -> str:

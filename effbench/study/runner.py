@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import queue
 import subprocess
@@ -105,9 +106,9 @@ class Runner:
                     yield from self._side_by_side([[task]])
                 continue
             counting = [task for task in members if task.counts]
-            shared = [counting[i :: self.cores] for i in range(self.cores)]
+            share = max(1, math.ceil(len(counting) / self.cores))
             own = [[task] for task in members if not task.counts]
-            yield from self._side_by_side([*own, *(unit for unit in shared if unit)])
+            yield from self._side_by_side([*own, *(counting[i : i + share] for i in range(0, len(counting), share))])
 
     def _side_by_side(self, units: Sequence[Sequence[Task]]) -> Iterator[Record]:
         """Run units, each the tasks of one process, as many at a time as there are cores."""

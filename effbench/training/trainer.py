@@ -205,7 +205,7 @@ class Trainer:
         value = float(total.detach())
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {self.step}; lower the learning rate")
-        return {"total": value, **{name: float(losses[name].detach()) for name in SHOWN if name in losses}}
+        return {"loss": value, **{name: float(losses[name].detach()) for name in SHOWN if name in losses}}
 
 
 def _seed(seed: int, step: int) -> int:

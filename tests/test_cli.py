@@ -1,0 +1,361 @@
+"""The command line: its answers as JSON, and one clear line for whatever it cannot use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from effbench import cli
+from effbench.data.embedded import embedded_root
+from effbench.encoders.registry import registered
+from effbench.study.runner import Outcome, Runner
+
+SMALL = ("--backbone", "resnet_mini", "--size", "64x96")
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> Any:
+        """The JSON object on the last line."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def effbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The console script, in this process."""
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["effbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return Answer(ended.value.code if isinstance(ended.value.code, int) else -1, captured.out, captured.err)
+
+    return call
+
+
+def assert_one_line(answer: Answer, *parts: str) -> None:
+    """Exit code 2 and one line on stderr that says `parts`."""
+    assert answer.code == 2, answer
+    (line,) = answer.err.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    return embedded_root(size=64, counts={"train2017": 3, "val2017": 3})
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "list": ["--json"],
+    "run": ["--profile", "--data-root", "--limit", "--system", "--results", "--retry-failed", "--dry-run", "--json"],
+    "report": ["--profile", "--data-root", "--limit", "--system", "--results"],
+    "macs": ["--set", "--backbone", "--size", "--classes", "--queries", "--json"],
+    "train": ["--out", "--data-root", "--set", "--backbone", "--steps", "--batch-size", "--crop", "--seed"],
+    "eval": ["--data-root", "--limit", "--short", "--object-threshold", "--json"],
+}
+
+
+def test_help_names_every_command(effbench: Call) -> None:
+    answer = effbench("--help")
+    assert answer.code == 0
+    assert all(command in answer.out for command in OPTIONS)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_of_a_command_names_its_options(command: str, effbench: Call) -> None:
+    answer = effbench(command, "--help")
+    assert answer.code == 0
+    for option in OPTIONS[command]:
+        assert option in answer.out
+
+
+def test_no_command_shows_the_help(effbench: Call) -> None:
+    answer = effbench()
+    assert "macs" in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frobnicate",), ("macs",), ("macs", "fpn", "--colour", "red"), ("train", "fpn")]
+)
+def test_wrong_usage_ends_with_2(arguments: tuple[str, ...], effbench: Call) -> None:
+    answer = effbench(*arguments)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+
+
+# --- list and macs ---------------------------------------------------------------------------------------------------
+
+
+def test_list_as_json(effbench: Call) -> None:
+    answer = effbench("list", "--json")
+    assert answer.code == 0
+    assert answer.last["encoders"].keys() == registered().keys()
+    assert answer.last["encoders"]["proscale"]["p"] == [3, 3, 3]
+    assert {"r50", "swin_t", "swin_l"} <= set(answer.last["backbones"])
+    assert "coco" in answer.last["suites"]
+
+
+def test_list_for_reading(effbench: Call) -> None:
+    answer = effbench("list")
+    assert answer.code == 0
+    for name in (*registered(), "recalibration=released", "swin_t", "Suite coco"):
+        assert name in answer.out
+
+
+COMPONENTS = {"backbone", "encoder", "decoder", "post_processing", "other", "total"}
+
+
+def test_macs_as_json_has_the_documented_keys(effbench: Call) -> None:
+    answer = effbench("macs", "proscale", "--set", "p=1,1,1", *SMALL, "--json")
+    assert answer.code == 0
+    keys = {"system", "settings", "backbone", "size", "classes", "queries", "unit", "papers", "complete"}
+    assert answer.last.keys() == keys
+    assert answer.last["papers"].keys() == answer.last["complete"].keys() == COMPONENTS
+    assert (answer.last["system"], answer.last["unit"]) == ("proscale", "GMAC")
+    assert (answer.last["backbone"], answer.last["size"]) == ("resnet_mini", "64x96")
+    assert answer.last["settings"]["p"] == [1, 1, 1]
+    assert answer.last["settings"]["dim"] == 256, "defaults are said, too"
+    for convention in ("papers", "complete"):
+        parts = dict(answer.last[convention])
+        assert parts.pop("total") == pytest.approx(sum(parts.values()))
+    assert answer.last["complete"]["encoder"] > answer.last["papers"]["encoder"]
+
+
+@pytest.mark.parametrize("size", ["1024x2048", "cityscapes"])
+def test_macs_gives_the_papers_figure(size: str, effbench: Call) -> None:
+    answer = effbench("macs", "proscale", "--set", "p=1,1,1", "--backbone", "swin_t", "--size", size, "--json")
+    assert answer.last["papers"]["encoder"] == pytest.approx(55.14, rel=1e-3)
+    assert answer.last["classes"] == 19
+
+
+@pytest.mark.parametrize(
+    ("arguments", "classes", "queries"),
+    [
+        (SMALL, 133, 100),
+        ((*SMALL, "--classes", 7, "--queries", 5), 7, 5),
+        (("--backbone", "swin_l", "--size", "64x64"), 133, 200),
+    ],
+)
+def test_classes_and_queries_follow_size_and_backbone(
+    arguments: tuple[object, ...], classes: int, queries: int, effbench: Call
+) -> None:
+    answer = effbench("macs", "fpn", *arguments, "--json")
+    assert (answer.last["classes"], answer.last["queries"]) == (classes, queries)
+
+
+def test_more_classes_cost_more(effbench: Call) -> None:
+    few, many = (effbench("macs", "fpn", *SMALL, "--classes", n, "--json").last["papers"] for n in (10, 100))
+    assert few["encoder"] == many["encoder"]
+    assert few["decoder"] < many["decoder"]
+    assert few["post_processing"] < many["post_processing"]
+
+
+def test_macs_for_reading(effbench: Call) -> None:
+    answer = effbench("macs", "fpn", *SMALL)
+    assert answer.code == 0
+    assert all(word in answer.out for word in (*COMPONENTS, "papers", "complete", "GMACs"))
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["proscal"], ["no encoder is called 'proscal'", "did you mean proscale", "known: "]),
+        (["fpn", "--backbone", "resnet5"], ["no backbone is called 'resnet5'", "did you mean resnet5"]),
+        (["fpn", "--backbone", "zzz"], ["no backbone is called 'zzz'", "r50"]),
+        (["fpn", "--backbone", "vit_base_patch16_224"], ["strides [16]", "expected [4, 8, 16, 32]"]),
+        (["proscale", "--set", "p=0,0,0"], ["p=(0, 0, 0)"]),
+        (["proscale", "--set", "p=1,1"], ["p=(1, 1)"]),
+        (["proscale", "--set", "p=-1,1,1"], ["p=(-1, 1, 1)"]),
+        (["mask2former", "--set", "dim=100"], ["dim=100", "8"]),
+        (["mask2former", "--set", "heads=3"], ["dim=256", "heads=3"]),
+        (["mask2former", "--set", "dim=0"], ["dim=0"]),
+        (["mask2former", "--set", "layers=0"], ["layers=0"]),
+        (["fpn", "--set", "dim=33"], ["dim=33", "32"]),
+        (["fpn", "--set", "embedding=maxpool"], ["embedding='maxpool'", "max_pool"]),
+        (["proscale", "--set", "recalibration=on"], ["recalibration='on'", "released"]),
+        (["mask2former", "--set", "impl=cuda"], ["cuda", "reference"]),
+        (["proscale", "--set", "p"], ["expected NAME=VALUE"]),
+        (["proscale", "--set", "p=a,b,c"], ["setting p='a,b,c'"]),
+        (["proscale", "--set", "embeding=conv"], ["no setting 'embeding'", "did you mean embedding"]),
+        (["fpn", "--set", "heads=4"], ["fpn has no setting 'heads'"]),
+        (["fpn", "--size", "1024"], ["size '1024'", "expected HxW"]),
+        (["fpn", "--size", "0x64"], ["size '0x64'"]),
+        (["fpn", "--size", "large"], ["size 'large'"]),
+        (["fpn", "--size", "coco:first0"], ["1 to 100"]),
+        (["fpn", "--size", "coco:first101"], ["1 to 100"]),
+    ],
+)
+def test_macs_refuses_in_one_line(arguments: list[str], parts: list[str], effbench: Call) -> None:
+    answer = effbench("macs", *arguments)
+    assert_one_line(answer, *parts)
+    assert answer.out == ""
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_a_bad_data_root_is_one_line_and_leaves_nothing(command: str, effbench: Call, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    answer = effbench(command, "coco", "--data-root", "/nonexistent", "--results", results)
+    assert_one_line(answer, "/nonexistent is no COCO panoptic data root", "expected annotations/")
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["cocoa"], "no suite is called 'cocoa'"),
+        (["coco", "--profile", "full"], "profile 'full'"),
+        (["coco", "--profile", "smoke"], "--data-root"),
+        (["coco", "--limit", "3"], "--limit"),
+        (["coco", "--system", "resnet"], "system 'resnet'"),
+    ],
+)
+def test_run_refuses_what_does_not_fit_together(
+    arguments: list[str], part: str, effbench: Call, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    assert_one_line(effbench("run", *arguments, "--results", results), part)
+    assert not results.exists()
+
+
+def test_a_results_folder_that_cannot_be_made_is_one_line(effbench: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    answer = effbench("run", "coco", "--results", tmp_path / "file")
+    assert_one_line(answer, str(tmp_path / "file"))
+
+
+def test_a_report_of_nothing_is_refused(effbench: Call, tmp_path: Path) -> None:
+    answer = effbench("report", "coco", "--results", tmp_path)
+    assert_one_line(answer, "records.jsonl not found", "effbench run coco")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["fpn", "--crop", "33"], ["33", "multiple of 32"]),
+        (["fpm"], ["no encoder is called 'fpm'", "fpn"]),
+        (["fpn", "--set", "dim=33"], ["dim=33"]),
+        (["fpn", "--sampling", "sparse"], ["sampling='sparse'"]),
+        (["fpn", "--backbone", "zzz"], ["zzz"]),
+    ],
+)
+def test_train_refuses_in_one_line(
+    arguments: list[str], parts: list[str], effbench: Call, tmp_path: Path, photos: Path
+) -> None:
+    out = tmp_path / "out"
+    assert_one_line(effbench("train", *arguments, "--out", out, "--data-root", photos), *parts)
+    assert not (out / "weights.pt").exists()
+
+
+def test_train_refuses_a_bad_data_root(effbench: Call, tmp_path: Path) -> None:
+    answer = effbench("train", "fpn", "--out", tmp_path / "out", "--data-root", "/nonexistent")
+    assert_one_line(answer, "/nonexistent", "expected the COCO panoptic layout")
+    assert not (tmp_path / "out").exists()
+
+
+def test_eval_refuses_a_folder_without_a_model(effbench: Call, tmp_path: Path, photos: Path) -> None:
+    assert_one_line(effbench("eval", tmp_path, "--data-root", photos), "model.json not found", "effbench train")
+
+
+def test_the_real_process_prints_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "effbench.cli", "run", "coco", "--data-root", "/nonexistent"]
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run([*command, "--results", str(tmp_path / "results")], capture_output=True, text=True, cwd=root)
+    assert_one_line(Answer(done.returncode, done.stdout, done.stderr), "/nonexistent is no COCO panoptic data root")
+    assert done.stdout == ""
+    assert not (tmp_path / "results").exists()
+
+
+# --- run, report, train, eval ----------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(effbench: Call, tmp_path: Path, photos: Path) -> None:
+    results = tmp_path / "results"
+    for arguments in ([], ["--data-root", photos]):
+        answer = effbench("run", "coco", *arguments, "--dry-run", "--json", "--results", results)
+        assert answer.code == 0
+        tasks = answer.last["tasks"]
+        assert answer.last["folder"].startswith(str(results))
+        assert tasks and not any(task["finished"] for task in tasks)
+        assert all(task["task"] in answer.out for task in tasks)
+        assert any("fpn" in task["task"] for task in tasks)
+    assert not results.exists()
+
+
+def test_a_dry_run_tells_what_is_skipped_and_why(effbench: Call, tmp_path: Path, photos: Path) -> None:
+    answer = effbench("run", "coco", "--data-root", photos, "--dry-run", "--json", "--results", tmp_path)
+    skipped = [task["skip"] for task in answer.last["tasks"] if task["skip"]]
+    assert skipped == ["no folder panoptic_sample beside the data root"]
+    assert skipped[0] in answer.out
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (2, 1)])
+def test_run_reports_and_its_exit_code_says_whether_something_failed(
+    failed: int, code: int, effbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(self: Runner, tasks: Any) -> Outcome:
+        self.folder.mkdir(parents=True)
+        return Outcome(measured=3, finished_before=1, failed=failed)
+
+    monkeypatch.setattr(Runner, "run", measured)  # measuring takes minutes
+    answer = effbench("run", "coco", "--results", tmp_path, "--json")
+    assert answer.code == code
+    assert answer.last == {
+        "folder": str(next(tmp_path.glob("*/coco/quick"))),
+        "measured": 3,
+        "finished_before": 1,
+        "failed": failed,
+    }
+    (page,) = tmp_path.glob("*/coco/quick/README.md")
+    assert f"Report: {page}" in answer.out
+    assert ("--retry-failed" in answer.out) == bool(failed)
+
+
+def test_an_interrupt_ends_with_130(effbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", interrupted)
+    answer = effbench("run", "coco", "--results", tmp_path)
+    assert answer.code == 130
+    assert "Traceback" not in answer.err
+
+
+def test_train_then_eval(effbench: Call, tmp_path: Path, photos: Path) -> None:
+    narrow = ["--set", "dim=32", "--set", "mask_dim=32", "--queries", 6]
+    recipe = ["--steps", 2, "--batch-size", 2, "--crop", 64]
+    answer = effbench("train", "fpn", "--out", tmp_path / "out", "--data-root", photos, *narrow, *recipe)
+    assert answer.code == 0, answer
+    assert (tmp_path / "out/weights.pt").is_file()
+    assert str(tmp_path / "out/weights.pt") in answer.out
+
+    thresholds = ["--limit", 2, "--object-threshold", 0]
+    answer = effbench("eval", tmp_path / "out", "--data-root", photos, *thresholds, "--json")
+    assert answer.code == 0, answer
+    assert answer.last["images"] == 2
+    assert answer.last["all"].keys() == {"pq", "sq", "rq", "categories"}
+    assert all(word in answer.out for word in ("things", "stuff", "PQ", "SQ", "RQ"))

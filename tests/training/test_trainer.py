@@ -1,0 +1,229 @@
+"""The training loop: it learns, and a kill changes nothing about what it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from effbench.data.coco_panoptic import Sample
+from effbench.data.memory import InMemory
+from effbench.data.transforms import Target
+from effbench.models.segmenter import Segmenter
+from effbench.training.criterion import CriterionSettings
+from effbench.training.trainer import PixelClassifier, Recipe, StepReport, Trainer
+
+CLASSES = 13
+MakeModel = Callable[..., Segmenter]
+MakeRecipe = Callable[..., Recipe]
+
+
+class Killed(Exception):
+    """Stands for a kill in the middle of a training."""
+
+
+def train(model: Segmenter, data: InMemory, recipe: Recipe, checkpoint: Path | None = None) -> list[StepReport]:
+    reports: list[StepReport] = []
+    Trainer(model, data, CLASSES, recipe, checkpoint, reports.append).run()
+    return reports
+
+
+def shown(report: StepReport) -> float:
+    return sum(report.losses[name] for name in ("class", "mask", "dice"))
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+@pytest.mark.parametrize("sampling", ["dense", "points"])
+def test_the_loss_falls(sampling: str, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory) -> None:
+    recipe = make_recipe(steps=15, criterion=CriterionSettings(sampling=sampling, points=256))
+    reports = train(make_model(), tiny_data, recipe)
+    assert [report.step for report in reports] == list(range(1, 16))
+    first, last = reports[:3], reports[-3:]
+    assert sum(map(shown, last)) < 0.9 * sum(map(shown, first))
+
+
+def test_the_same_seed_learns_the_same_and_another_something_else(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    models = [make_model() for _ in range(3)]
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        torch.manual_seed(5)  # the pixel classifier's weights
+        train(model, tiny_data, make_recipe(steps=2, seed=seed))
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_a_killed_training_ends_as_an_undisturbed_one(
+    killed_at: int, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+) -> None:
+    recipe = make_recipe(steps=5, checkpoint_every=0.0)
+    undisturbed = make_model()
+    train(undisturbed, tiny_data, recipe)
+
+    def kill(report: StepReport) -> None:
+        if report.step == killed_at + 1:
+            raise Killed
+
+    checkpoint = tmp_path / "training.pt"
+    with pytest.raises(Killed):
+        Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint, kill).run()
+
+    resumed = make_model(seed=9)  # whatever it starts from is replaced
+    reports: list[StepReport] = []
+    trainer = Trainer(resumed, tiny_data, CLASSES, recipe, checkpoint, reports.append)
+    trainer.run()
+    assert trainer.resumed_at == killed_at
+    assert [report.step for report in reports] == list(range(killed_at + 1, 6))
+    assert same(resumed, undisturbed), "bit for bit"
+
+
+def test_a_finished_training_is_not_repeated(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+) -> None:
+    trained, loaded = make_model(), make_model(seed=9)
+    checkpoint = tmp_path / "training.pt"
+    assert len(train(trained, tiny_data, make_recipe(), checkpoint)) == 4
+    assert train(loaded, tiny_data, make_recipe(), checkpoint) == []
+    assert same(trained, loaded)
+
+
+def test_the_model_is_in_training_mode_and_all_of_it_learns(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    model = make_model().eval()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    train(model, tiny_data, make_recipe(steps=2))
+    assert model.training
+    unmoved = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
+    assert unmoved == []
+
+
+def test_every_weight_is_trained_once_and_decays_unless_it_is_a_norm_or_an_embedding(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    model = make_model()
+    trainer = Trainer(model, tiny_data, CLASSES, make_recipe(weight_decay=0.07))
+    groups = trainer.optimizer.param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(decay), "none twice"
+    trained = [*model.parameters(), *trainer.pixel.parameters()]
+    assert decay.keys() == {id(parameter) for parameter in trained}
+    for module in [*model.modules(), *trainer.pixel.modules()]:
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)):
+                assert decay[id(parameter)] == 0, type(module)
+            elif name == "weight":
+                assert decay[id(parameter)] == 0.07, type(module)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    recipe = make_recipe(steps=20, warm_up=4, batch_size=1, learning_rate=1e-3, backbone_rate=0.1)
+    rates: list[set[float]] = []
+    trainer = Trainer(
+        make_model(),
+        tiny_data,
+        CLASSES,
+        recipe,
+        on_step=lambda report: rates.append({group["lr"] for group in trainer.optimizer.param_groups}),
+    )
+    trainer.run()
+    highest = [max(pair) for pair in rates]
+    assert highest[:4] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3])
+    assert highest[4] == pytest.approx(1e-3)
+    assert all(a > b for a, b in zip(highest[4:], highest[5:], strict=False))
+    assert 0 < highest[-1] < 0.02e-3
+    assert all(min(pair) == pytest.approx(0.1 * max(pair)) for pair in rates), "the backbone's own rate"
+
+
+def test_the_order_of_the_images_is_drawn_anew_for_every_pass(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    class Watched(InMemory):
+        def __init__(self) -> None:
+            self.samples, self.asked = tiny_data.samples, []
+
+        def __getitem__(self, index: int) -> Sample:
+            self.asked.append(index)
+            return super().__getitem__(index)
+
+    data = Watched()
+    train(make_model(), data, make_recipe(steps=9, batch_size=1))
+    passes = [tuple(data.asked[i : i + 3]) for i in (0, 3, 6)]
+    assert all(sorted(one) == [0, 1, 2] for one in passes), "every image once per pass"
+    assert len(set(passes)) > 1
+
+
+@pytest.mark.parametrize("sampling", ["dense", "points"])
+def test_a_loss_that_is_no_number_stops_the_training_with_advice(
+    sampling: str, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.encoder.mask_features.weight.fill_(math.nan)
+    recipe = make_recipe(criterion=CriterionSettings(sampling=sampling, points=256))
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        train(model, tiny_data, recipe)
+
+
+# --- the pixel loss --------------------------------------------------------------------------------------------------
+
+
+def features_of(target: Target) -> torch.Tensor:
+    """Mask features (1, CLASSES, H/4, W/4) that name the class of every covered pixel."""
+    features = torch.zeros(1, CLASSES, target.masks.shape[1] // 4, target.masks.shape[2] // 4)
+    for label, mask in zip(target.labels.tolist(), target.masks, strict=True):
+        features[0, label][mask[::4, ::4]] = 20.0
+    return features
+
+
+@pytest.fixture
+def classifier() -> PixelClassifier:
+    """Reads the class off the feature of the same number."""
+    classifier = PixelClassifier(CLASSES, CLASSES)
+    with torch.no_grad():
+        classifier.classify.weight.copy_(torch.eye(CLASSES)[..., None, None])
+        classifier.classify.bias.zero_()
+    return classifier
+
+
+def test_the_pixel_loss_is_low_where_the_features_tell_the_class(classifier: PixelClassifier) -> None:
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[0, :16], masks[1, 16:, :16] = True, True
+    target = Target(torch.tensor([4, 7]), masks)
+    assert classifier.loss(features_of(target), [target]) < 1e-3
+    assert classifier.loss(features_of(target).flip(2), [target]) > 5
+
+
+def test_the_pixel_loss_of_void_is_zero_with_a_gradient(classifier: PixelClassifier) -> None:
+    void = Target(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 32, 32, dtype=torch.bool))
+    features = torch.randn(2, CLASSES, 8, 8, requires_grad=True)
+    loss = classifier.loss(features, [void, void])
+    loss.backward()
+    assert loss == 0
+    assert features.grad is not None and (features.grad == 0).all()
+
+
+def test_the_pixel_loss_can_be_left_out(make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory) -> None:
+    (report,) = train(make_model(), tiny_data, make_recipe(steps=1, pixel_weight=0.0))
+    assert "pixel" not in report.losses
+    (report,) = train(make_model(), tiny_data, make_recipe(steps=1))
+    assert report.losses["pixel"] > 0
+
+
+def test_no_loss_takes_the_name_of_the_progress(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    """Reports of steps are passed on as done=, total=, phase= beside the losses."""
+    (report,) = train(make_model(), tiny_data, make_recipe(steps=1))
+    assert not {"done", "total", "phase", "event"} & report.losses.keys()
