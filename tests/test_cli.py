@@ -313,6 +313,20 @@ def test_a_dry_run_tells_what_is_skipped_and_why(effbench: Call, tmp_path: Path,
     assert skipped[0] in answer.out
 
 
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_reading_mends_nothing_since_another_process_may_be_writing(
+    command: str, effbench: Call, tmp_path: Path
+) -> None:
+    """A line that is half written is put aside by the run that has the lock, not by one who only looks."""
+    folder = Path(effbench("run", "coco", "--dry-run", "--json", "--results", tmp_path).last["folder"])
+    folder.mkdir(parents=True)
+    (folder / "records.jsonl").write_text('{"schema": 1, "cell": {"enc')
+    answer = effbench(command, "coco", *(["--dry-run"] if command == "run" else []), "--results", tmp_path)
+    assert answer.code == 0
+    assert (folder / "records.jsonl").read_text() == '{"schema": 1, "cell": {"enc'
+    assert not (folder / "records.jsonl.torn").exists()
+
+
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (2, 1)])
 def test_run_reports_and_its_exit_code_says_whether_something_failed(
     failed: int, code: int, effbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

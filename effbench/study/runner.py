@@ -72,12 +72,14 @@ class Runner:
             book = RecordBook(self.folder / "records.jsonl")
             if book.recovered:
                 print(book.recovered, file=sys.stderr)
-            pending = [task for task in tasks if not self.is_done(book, task)]
-            failed = 0
-            for record in self._measure(pending):
-                book.append(record)
-                failed += record.status not in FINISHED
-            return Outcome(len(pending) - failed, len(tasks) - len(pending), failed)
+            phases = [(alone, list(group)) for alone, group in itertools.groupby(tasks, key=lambda task: task.alone)]
+            measured = failed = 0
+            for alone, phase in phases:
+                for record in self._phase(alone, [task for task in phase if not self.is_done(book, task)]):
+                    book.append(record)
+                    measured += 1
+                    failed += record.status not in FINISHED
+            return Outcome(measured - failed, len(tasks) - measured, failed)
 
     def is_done(self, book: RecordBook, task: Task) -> bool:
         """Whether a finished record answers the task (or a failed one, unless failures are retried)."""
@@ -97,18 +99,16 @@ class Runner:
                 f"another run is writing into {self.folder}; wait for it, or name another folder"
             ) from None
 
-    def _measure(self, tasks: Sequence[Task]) -> Iterator[Record]:
-        """Records in the order in which tasks end: neighbours that need not run alone run side by side."""
-        for alone, group in itertools.groupby(tasks, key=lambda task: task.alone):
-            members = list(group)
-            if alone:
-                for task in members:
-                    yield from self._side_by_side([[task]])
-                continue
-            counting = [task for task in members if task.counts]
-            share = max(1, math.ceil(len(counting) / self.cores))
-            own = [[task] for task in members if not task.counts]
-            yield from self._side_by_side([*own, *(counting[i : i + share] for i in range(0, len(counting), share))])
+    def _phase(self, alone: bool, tasks: Sequence[Task]) -> Iterator[Record]:
+        """Records in the order in which tasks end: one task after another, or side by side."""
+        if alone:
+            for task in tasks:
+                yield from self._side_by_side([[task]])
+            return
+        counting = [task for task in tasks if task.counts]
+        share = max(1, math.ceil(len(counting) / self.cores))
+        own = [[task] for task in tasks if not task.counts]
+        yield from self._side_by_side([*own, *(counting[i : i + share] for i in range(0, len(counting), share))])
 
     def _side_by_side(self, units: Sequence[Sequence[Task]]) -> Iterator[Record]:
         """Run units, each the tasks of one process, as many at a time as there are cores."""

@@ -13,8 +13,7 @@ from effbench.study.cell import Cell
 @pytest.mark.parametrize("name", ["macs", "parameters", "latency", "quality", "warm_start", "ground_truth"])
 def test_every_probe_says_its_name_and_version(name: str) -> None:
     probe = load_probe(name)
-    assert probe.NAME == name
-    assert probe.VERSION.isdigit()
+    assert (probe.NAME, probe.VERSION.isdigit()) == (name, True)
     assert callable(probe.measure)
 
 

@@ -155,8 +155,8 @@ def test_planning_twice_gives_the_same_cells(quick: Plan) -> None:
 
 
 def test_every_probe_is_there(plan: Plan) -> None:
-    for probe in {task.probe for task in plan.tasks}:
-        assert load_probe(probe).NAME == probe
+    probes = {task.probe for task in plan.tasks}
+    assert {load_probe(probe).NAME for probe in probes} == probes
 
 
 def test_timings_run_alone_and_only_counts_share_a_process(plan: Plan) -> None:

@@ -1,0 +1,118 @@
+"""Plans of the coco suite, and made-up records that answer their tasks with numbers that can be recognised."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from effbench.data.embedded import embedded_root
+from effbench.study.record import Record
+from effbench.study.suite import Options, Plan, Suite, Task, find_suite
+
+GIGA = 1e9
+NUMBERS = {"mask2former": 1, "proscale(p=(1,1,1))": 2, "proscale(p=(3,3,3))": 3, "fpn": 4}
+"""What makes each system's numbers its own."""
+
+
+def macs(task: Task, number: int) -> dict[str, Any]:
+    """Encoders of 100, 200, 300, 400 GMACs; on all of COCO 10 more; a thousandth of it where narrow."""
+    encoder = 100 * number + (10 if task.cell.size == "coco" else 0)
+    parts = {"backbone": 50, "encoder": encoder, "decoder": 25, "post_processing": 4, "other": 1}
+    scale = GIGA / 1000 if task.cell.width else GIGA
+    papers = {name: scale * part for name, part in parts.items()}
+    papers["total"] = sum(papers.values())
+    return {"detail": {"papers": papers, "complete": {**papers, "total": papers["total"] + 7 * scale}}}
+
+
+def latency(task: Task, number: int) -> dict[str, Any]:
+    """Medians of 100, 200, 300, 400 ms; a tenth of it where narrow. One sample lies far out."""
+    median = number * (0.01 if task.cell.width else 0.1)
+    detail = {"warm_up": [1.0, 0.5], "sizes": ["512x512"], "threads": 2, "clock": "host", "inside": "encoder forward"}
+    return {"samples": [median] * 14 + [9.0], "unit": "s", "detail": detail}
+
+
+def quality(task: Task, number: int) -> dict[str, Any]:
+    """PQ of 41, 42, 43, 44; things 10 less, stuff 10 more."""
+    groups = {"all": 40.0, "things": 30.0, "stuff": 50.0}
+    scores = {
+        name: {"pq": pq + number, "sq": 80.0 + number, "rq": 60.0 + number, "categories": 5}
+        for name, pq in groups.items()
+    }
+    seconds = {"training": 61.0, "evaluation": 7.0}
+    detail = {**scores, "per_image": {"1": {}, "2": {}}, "seconds": seconds, "resumed_at_step": None}
+    return {"samples": [40.0 + number], "unit": "%", "detail": detail}
+
+
+def parameters(task: Task, number: int) -> dict[str, Any]:
+    """Encoders of 1.25, 2.25, 3.25, 4.25 million parameters."""
+    return {"samples": [1e6 * number + 250_000], "unit": "parameters"}
+
+
+def warm_start(task: Task, number: int) -> dict[str, Any]:
+    detail = {"cached": False, "training_seconds": 123.0, "data": "base-128px-0123", "file": "warm-start-0123.pt"}
+    return {"samples": [130.0], "unit": "s", "detail": detail}
+
+
+def ground_truth(task: Task, number: int) -> dict[str, Any]:
+    return {"samples": [100.0], "unit": "%", "detail": {"per_image": {"1": {}, "2": {}, "3": {}}}}
+
+
+ANSWERS: dict[str, Callable[[Task, int], dict[str, Any]]] = {
+    "macs": macs,
+    "latency": latency,
+    "quality": quality,
+    "parameters": parameters,
+    "warm_start": warm_start,
+    "ground_truth": ground_truth,
+}
+
+
+@pytest.fixture
+def answer() -> Callable[..., Record]:
+    """The made-up record of a task, with what a test changes about it."""
+
+    def make(task: Task, **changes: Any) -> Record:
+        fields: dict[str, Any] = {
+            "cell": task.cell.to_json(),
+            "cell_id": task.cell.id,
+            "probe": task.probe,
+            "probe_version": "1",
+            "unit": "MAC",
+            "samples": [1.0],
+            "status": "ok",
+            "source": "0" * 16,
+            "environment": {"python": "3.11.2", "cpu": "Some CPU", "gpu": None},
+            "host": "a" * 12,
+            "started_at": "2026-01-02T03:04:05+00:00",
+            "seconds": 2.0,
+            "commit": "c0ffee",
+            "dirty": True,
+        }
+        if task.skip is not None:
+            fields |= {"status": "skipped", "reason": task.skip, "samples": []}
+        else:
+            fields |= ANSWERS[task.probe](task, NUMBERS[task.cell.system])
+        return Record(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def suite() -> Suite:
+    return find_suite("coco")
+
+
+@pytest.fixture
+def quick(suite: Suite) -> Plan:
+    return suite.plan(Options())
+
+
+@pytest.fixture
+def smoke(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    root: Path = tmp_path_factory.mktemp("data") / "photos"
+    shutil.copytree(embedded_root(size=64, counts={"train2017": 3, "val2017": 3}), root)
+    return suite.plan(Options(data_root=root))
