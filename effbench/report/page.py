@@ -23,7 +23,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     shown = table.latest(records, plan.tasks)
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.profile)
-    figure = trade_off(numbers, folder / FIGURE)
+    figure = trade_off(numbers, table.quality_intervals(shown), folder / FIGURE)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from effbench.quality import ImageStats
+from effbench.quality.bootstrap import bootstrap_pq, interval
 from effbench.study.cell import Cell
 from effbench.study.record import Record
 from effbench.study.statistics import percentile, spread
@@ -143,9 +145,21 @@ def formatted(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
     )
 
 
+def quality_intervals(records: Sequence[Record]) -> dict[str, tuple[float, float]]:
+    """system -> 95% bootstrap interval over the validation images of its PQ in percent."""
+    intervals = {}
+    for record in records:
+        if record.probe == "quality" and record.status == "ok":
+            images = [ImageStats.from_json(stats) for stats in record.detail["per_image"].values()]
+            categories = {category for image in images for category in image}
+            intervals[Cell.from_json(record.cell).system] = interval(bootstrap_pq(images, categories))
+    return intervals
+
+
 def quality_table(records: Sequence[Record]) -> pd.DataFrame:
     """PQ, SQ, RQ in percent of all, things and stuff, and how each number came about."""
     rows = []
+    intervals = quality_intervals(records)
     for record in records:
         if record.probe == "quality" and record.status == "ok":
             detail, cell = record.detail, Cell.from_json(record.cell)
@@ -155,7 +169,9 @@ def quality_table(records: Sequence[Record]) -> pd.DataFrame:
                 for metric in ("pq", "sq", "rq")
             }
             recipe = cell.options["recipe"]
-            made = {"images": str(len(detail["per_image"])), "steps": str(recipe["steps"])}
+            low, high = intervals[cell.system]
+            made = {"95% interval of PQ over images": f"{low:.1f} to {high:.1f}"}
+            made |= {"images": str(len(detail["per_image"])), "steps": str(recipe["steps"])}
             made["seed"] = str(recipe.get("seed", 0))
             rows.append({"system": cell.system, **numbers, **made, "seconds": f"{detail['seconds']['training']:.0f}"})
     return pd.DataFrame(rows)

@@ -37,7 +37,7 @@ def test_every_sample_and_the_warm_up_are_kept(tiny_cell: MakeCell, context: Con
 def test_the_clock_is_around_the_encoder_and_nothing_else(
     tiny_cell: MakeCell, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An encoder that takes 20 ms is seen, a backbone that takes 200 ms is not."""
+    """The encoder's 20 ms are seen, the backbone's one and a half seconds are not."""
 
     def slower(cls: type, seconds: float) -> None:
         forward = cls.forward
@@ -49,13 +49,10 @@ def test_the_clock_is_around_the_encoder_and_nothing_else(
         monkeypatch.setattr(cls, "forward", slow)
 
     slower(FPNEncoder, 0.02)
-    slower(Backbone, 0.2)
-    # of photos, since random maps need no backbone at all
-    cell = tiny_cell(size="data", options={"samples": 2, "images": 1}, width={"dim": 32, "mask_dim": 32})
-    measured = latency.measure(cell, context)
-    assert min(measured.samples) >= 0.02
-    quick = latency.measure(tiny_cell(options={"samples": 3}), context)
-    assert 0.02 <= min(quick.samples) < 0.2
+    slower(Backbone, 1.5)
+    # of a photo, since random maps need no backbone at all
+    measured = latency.measure(tiny_cell(size="data", options={"samples": 2, "images": 1}), context)
+    assert 0.02 <= min(measured.samples) < 1.5
 
 
 def test_photos_are_timed_at_the_size_that_evaluation_gives_them(tiny_cell: MakeCell, context: Context) -> None:
