@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import subprocess
-import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def host() -> str:
     """A mark that is the same on one machine and says nothing about it: never a host name."""
     machine_id = Path("/etc/machine-id")
     text = machine_id.read_text().strip() if machine_id.exists() else ""
-    return hashlib.sha256(f"effbench {text} {uuid.getnode()} {platform.node()}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"effbench {text} {platform.node()}".encode()).hexdigest()[:12]
 
 
 def machine() -> str:

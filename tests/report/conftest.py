@@ -36,14 +36,18 @@ def latency(task: Task, number: int) -> dict[str, Any]:
 
 
 def quality(task: Task, number: int) -> dict[str, Any]:
-    """PQ of 41, 42, 43, 44; things 10 less, stuff 10 more."""
+    """PQ of 41, 42, 43, 44; things 10 less, stuff 10 more. One of the two images is better, the other worse."""
     groups = {"all": 40.0, "things": 30.0, "stuff": 50.0}
     scores = {
         name: {"pq": pq + number, "sq": 80.0 + number, "rq": 60.0 + number, "categories": 5}
         for name, pq in groups.items()
     }
     seconds = {"training": 61.0, "evaluation": 7.0}
-    detail = {**scores, "per_image": {"1": {}, "2": {}}, "seconds": seconds, "resumed_at_step": None}
+    images = {
+        name: {"0": [(30 + number + more) / 100, 1, 0, 0], "9": [(50 + number + more) / 100, 1, 0, 0]}
+        for name, more in (("1", 8), ("2", -8))
+    }
+    detail = {**scores, "per_image": images, "seconds": seconds, "resumed_at_step": None}
     return {"samples": [40.0 + number], "unit": "%", "detail": detail}
 
 

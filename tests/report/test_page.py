@@ -150,6 +150,20 @@ def test_a_figure_with_holes_is_not_drawn(write: Callable[..., str], quick: Plan
     assert not (folder / page.FIGURE).exists()
 
 
+def test_an_interval_may_lie_beside_its_estimate(
+    write: Callable[..., str], quick: Plan, answer: Answer, folder: Path
+) -> None:
+    """As it does by rounding where all images score the same; a bootstrap interval need not hold the estimate."""
+    records = [answer(task) for task in quick.tasks]
+    for record in records:
+        if record.probe == "quality":
+            one = {"0": [0.5, 1, 0, 0]}
+            record.detail["per_image"] = {"1": one, "2": one}
+            record.detail["all"]["pq"] = 50.0 + 1e-9 * (-1) ** len(record.cell["encoder"])
+    assert page.FIGURE in write(quick, records)
+    assert (folder / page.FIGURE).exists()
+
+
 def test_the_table_that_is_returned_is_the_one_on_the_page(
     folder: Path, suite: Suite, quick: Plan, answer: Answer
 ) -> None:
