@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -41,20 +40,12 @@ Results = Annotated[Path, typer.Option(help="Folder of all results.")]
 
 
 def main() -> None:
-    """Entry point: bad input is one line on stderr and exit code 2, an interrupt is 130."""
+    """Entry point: bad input is one line on stderr and exit code 2. Wrong usage ends with 2, an interrupt with 130."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except (InputError, SettingError) as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except click.exceptions.Abort:
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(2)
 
 
 @app.command("list")
@@ -104,7 +95,7 @@ def run(
     with ProgressDisplay(console) as display:
         runner = Runner(folder, display, retry_failed)
         if dry_run:
-            book = RecordBook(folder / "records.jsonl")
+            book = RecordBook(folder / "records.jsonl", read_only=True)
             states = [{"task": t.title, "finished": runner.is_done(book, t), "skip": t.skip} for t in plan.tasks]
         else:
             outcome = runner.run(plan.tasks)
@@ -117,10 +108,11 @@ def run(
             print(json.dumps({"folder": str(folder), "tasks": states}))
         return
     _report(found, plan, folder)
+    if outcome.failed:
+        console.print(f"{outcome.failed} tasks failed; their reasons are in the report. --retry-failed tries again.")
     if as_json:
         print(json.dumps({"folder": str(folder), **vars(outcome)}))
     if outcome.failed:
-        console.print(f"{outcome.failed} tasks failed; their reasons are in the report. --retry-failed tries again.")
         raise typer.Exit(1)
 
 
@@ -156,7 +148,7 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
     from effbench.study.record import RecordBook
 
     command = shlex.join(["effbench", *sys.argv[1:]])
-    shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl").records, command)
+    shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl", read_only=True).records, command)
     # systems side by side: the measures are too many for a terminal's width
     table = Table("", title=f"{suite.name}, profile {plan.profile}")
     for name in shown.index:
@@ -250,7 +242,6 @@ def train(
 
     A killed training goes on from its checkpoint when the command is given again.
     """
-    from effbench.data.embedded import embedded_root
     from effbench.encoders.registry import setting_defaults
     from effbench.settings import parse_settings
     from effbench.training import run as training
@@ -263,7 +254,7 @@ def train(
     with _progress(f"{system} training") as (display, title):
         path = training.train(
             model,
-            data_root or embedded_root(),
+            data_root,
             recipe,
             out,
             lambda s: display.progressed(title, {"done": s.step, "total": s.steps, **s.losses}),
@@ -281,7 +272,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a trained model's panoptic quality on a data root's val2017, or on the embedded set's."""
-    from effbench.data.embedded import embedded_root
     from effbench.training import run as training
     from effbench.training.evaluate import Inference
 
@@ -289,7 +279,7 @@ def evaluate(
     with _progress("evaluating") as (display, title):
         scores = training.score(
             folder,
-            data_root or embedded_root(),
+            data_root,
             limit,
             how,
             lambda done, total: display.progressed(title, {"done": done, "total": total}),

@@ -81,6 +81,6 @@ def segmenter(cell: Cell, device: str | None = None) -> Segmenter:
 def parse_size(size: str) -> tuple[int, int]:
     """ "HxW" as (H, W); InputError for anything else."""
     height, _, width = size.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) > 0 and int(width) > 0):
+    if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
         raise InputError(f"size {size!r}, expected HxW in pixels, such as 1024x2048")
     return int(height), int(width)

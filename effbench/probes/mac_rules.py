@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
+from effbench.errors import InputError
+
 aten = torch.ops.aten
+
+
+class UnknownOperatorError(InputError, NotImplementedError):
+    """A model runs an operator that no table here knows."""
+
 
 Rule = Callable[[Sequence[Any], Any], int]
 """(arguments, output) -> multiply-accumulates."""
@@ -75,29 +82,29 @@ COUNTED: dict[Any, Rule] = {
 }
 """Both conventions."""
 
-FREE = {
-    *(aten.relu, aten.relu_, aten.gelu, aten.silu, aten.silu_, aten.sigmoid, aten.hardsigmoid, aten.hardswish,
-      aten.hardswish_, aten._softmax, aten._safe_softmax, aten.add, aten.add_, aten.sub, aten.mul, aten.mul_, aten.div,
-      aten.div_, aten.neg, aten.exp, aten.sin, aten.cos, aten.pow, aten.sqrt, aten.rsqrt, aten.bitwise_and,
-      aten.bitwise_not, aten.logical_not, aten.logical_and, aten.lt, aten.gt, aten.eq, aten.ne, aten.all, aten.any,
-      aten.where, aten.masked_fill, aten.masked_fill_, aten.max_pool2d_with_indices, aten.avg_pool2d, aten.argmax,
-      aten.max, aten.sum, aten.index, aten.clamp, aten.floor_divide, aten.remainder),
-    *(aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.expand, aten.clone,
-      aten.cat, aten.stack, aten.split, aten.split_with_sizes, aten.slice, aten.select, aten.unsqueeze, aten.squeeze,
-      aten.constant_pad_nd, aten.repeat, aten.roll, aten.unbind, aten.alias, aten.detach, aten.as_strided,
-      aten.contiguous, aten.flip, aten.unfold, aten.chunk),
-    *(aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.zeros, aten.zeros_like, aten.new_zeros,
-      aten.ones, aten.ones_like, aten.full, aten.full_like, aten.new_full, aten.arange, aten.fill_, aten.zero_,
-      aten.scalar_tensor, aten.copy_, aten._to_copy, aten.lift_fresh, aten.lift_fresh_copy, aten.meshgrid,
-      aten.linspace, aten.sym_size, aten.index_put_),
-}  # fmt: skip
+_ELEMENTWISE = """
+    relu relu_ gelu silu silu_ sigmoid hardsigmoid hardswish hardswish_ leaky_relu leaky_relu_ hardtanh
+    hardtanh_ cumsum _softmax _safe_softmax add add_ sub mul mul_ div div_ neg exp sin cos pow sqrt rsqrt
+    bitwise_and bitwise_not logical_not logical_and lt gt eq ne all any where masked_fill masked_fill_
+    max_pool2d_with_indices avg_pool2d argmax max sum index clamp floor_divide remainder
+"""
+_RESHAPED = """
+    view _unsafe_view reshape permute transpose t expand clone cat stack split split_with_sizes slice select
+    unsqueeze squeeze constant_pad_nd repeat roll unbind alias detach as_strided contiguous flip unfold chunk
+"""
+_CREATED = """
+    empty empty_like empty_strided new_empty zeros zeros_like new_zeros ones ones_like full full_like new_full
+    arange fill_ zero_ scalar_tensor copy_ _to_copy lift_fresh lift_fresh_copy meshgrid linspace sym_size
+    index_put_
+"""
+FREE = {getattr(aten, name) for name in (_ELEMENTWISE + _RESHAPED + _CREATED).split()}
 """No multiply-accumulates: element-wise arithmetic, pooling and copies, zero in both conventions (as in fvcore)."""
 
 
 def papers_and_complete(op: Any, args: Sequence[Any], out: Any) -> tuple[int, int]:
     """(papers, complete) multiply-accumulates of one executed operator.
 
-    Raises NotImplementedError for an operator without a rule.
+    Raises UnknownOperatorError for an operator without a rule.
     """
     packet = op.overloadpacket
     if packet in COUNTED:
@@ -107,7 +114,7 @@ def papers_and_complete(op: Any, args: Sequence[Any], out: Any) -> tuple[int, in
         return 0, 0
     if packet in flop_registry:  # an operator of ours: known to PyTorch's counter, unknown to the papers' tool
         return 0, int(flop_registry[packet](*args, out_val=out)) // 2
-    raise NotImplementedError(
+    raise UnknownOperatorError(
         f"no MAC rule for {packet}; add it to COUNTED or FREE in {__name__}, or register a FLOP formula for it"
     )
 

@@ -57,11 +57,11 @@ def size_protocol(size: str) -> SizeProtocol:
         return SizeProtocol([fixed(*CITYSCAPES)])
     if size == "coco":
         return SizeProtocol(resized(coco_val2017_sizes().items()))
-    if size.startswith("coco:first") and size.removeprefix("coco:first").isdigit():
+    if size.startswith("coco:first") and size.removeprefix("coco:first").isdecimal():
         first = coco_val2017_first(int(size.removeprefix("coco:first")))
         return SizeProtocol(resized((hw, 1) for hw in first), encoder_of_last=True)
     height, _, width = size.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise InputError(f"size {size!r}; expected HxW in pixels, cityscapes, coco, coco:first30 or coco:first100")
     return SizeProtocol([fixed(int(height), int(width))])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,9 +35,12 @@ def trade_off(table: pd.DataFrame, intervals: Mapping[str, tuple[float, float]],
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         panels = figure.subplots(1, len(AXES), sharey=True)
         for panel, (column, heading) in zip(panels, AXES.items(), strict=True):
-            for (name, row), colour, marker in zip(table.iterrows(), sns.color_palette(), MARKERS, strict=False):
+            looks = zip(
+                table.iterrows(), sns.color_palette(n_colors=len(table)), itertools.cycle(MARKERS), strict=False
+            )
+            for (name, row), colour, marker in looks:
                 low, high = intervals[name]
-                spread = [[row[PQ] - low], [high - row[PQ]]]
+                spread = [[max(0.0, row[PQ] - low)], [max(0.0, high - row[PQ])]]  # it need not hold the estimate
                 panel.errorbar(row[column], row[PQ], spread, fmt=marker, color=colour, capsize=3, ms=7, label=name)
             panel.set(xlabel=heading, ylim=(middle - span / 2, middle + span / 2))
             panel.set_xlim(left=0)

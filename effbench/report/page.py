@@ -20,6 +20,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
 
     `records` are all of the folder's; the last one of each of the plan's tasks counts.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     shown = table.latest(records, plan.tasks)
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.profile)
@@ -44,7 +45,6 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         "## How this was made",
         _provenance(shown, command),
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text("\n\n".join(section for section in sections if section) + "\n")
     return text
 

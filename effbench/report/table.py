@@ -12,7 +12,7 @@ from effbench.quality import ImageStats
 from effbench.quality.bootstrap import bootstrap_pq, interval
 from effbench.study.cell import Cell
 from effbench.study.record import Record
-from effbench.study.statistics import percentile, spread
+from effbench.study.statistics import LEAST_SAMPLES, percentile, spread
 from effbench.study.suite import Plan, Published, Task
 
 GIGA = 1e9
@@ -58,7 +58,9 @@ def _macs(component: str) -> Callable[[Record], float]:
 
 
 def _ms(record: Record) -> float:
-    return 1000 * percentile(record.samples, 50)
+    """NaN where the sample is too small for a median."""
+    few = len(record.samples) < LEAST_SAMPLES[50]
+    return float("nan") if few else 1000 * percentile(record.samples, 50)
 
 
 def _quality(group: str, metric: str) -> Callable[[Record], float]:
@@ -219,13 +221,13 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for record in records:
         if record.probe == "latency" and record.status == "ok":
-            cell = Cell.from_json(record.cell)
+            cell, median = Cell.from_json(record.cell), _ms(record)
             rows.append(
                 {
                     "system": cell.system,
                     "model": "narrow" if cell.width else "full width",
                     "input": ", ".join(record.detail["sizes"]),
-                    "p50, ms": f"{_ms(record):.2f}",
+                    "p50, ms": "-" if pd.isna(median) else f"{median:.2f}",
                     "samples": str(len(record.samples)),
                     "interquartile range": f"{100 * spread(record.samples):.0f}%",
                     "warm-up runs": str(len(record.detail["warm_up"])),

@@ -73,10 +73,11 @@ class RecordBook:
         recovered: what was done about a torn last line, or None.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
-        self.recovered = _mend(path) if path.exists() else None
-        lines = path.read_text().splitlines() if path.exists() else []
+        self.recovered = _mend(path) if path.exists() and not read_only else None
+        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""  # another process may be writing
+        lines = whole.decode().splitlines()
         self.records = [_parse(line, path, number) for number, line in enumerate(lines, start=1) if line]
 
     def append(self, record: Record) -> None:

@@ -6,6 +6,7 @@ little from a second thread. Only the runner writes records, and a lock keeps a 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -82,9 +83,12 @@ class Runner:
             return Outcome(measured - failed, len(tasks) - measured, failed)
 
     def is_done(self, book: RecordBook, task: Task) -> bool:
-        """Whether a finished record answers the task (or a failed one, unless failures are retried)."""
+        """Whether a finished record answers the task (or a failed one, unless failures are retried).
+
+        A task that was skipped for a reason that is gone is not done.
+        """
         record = book.latest().get(task_key(task))
-        if record is None:
+        if record is None or (record.status == "skipped" and task.skip is None):
             return False
         return record.status in FINISHED or not self.retry_failed
 
@@ -92,6 +96,9 @@ class Runner:
     def _locked(self) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"no results can be written into {self.folder} ({error}); name another folder") from error
+        try:
             with FileLock(self.folder / ".lock", timeout=0):
                 yield
         except Timeout:
@@ -137,13 +144,13 @@ class Runner:
 
     def _in_a_process(self, unit: Sequence[Task]) -> Iterator[Record]:
         """The records of tasks that share one fresh process, one after another."""
-        threads = self.cores if unit[0].alone else 1
         measured = [task for task in unit if task.skip is None]
         for task in unit:
             if task.skip is not None:
                 yield self._record(task, {"status": "skipped", "reason": task.skip}, _Clock())
         if not measured:
             return
+        threads = self.cores if measured[0].alone else 1
         log = self._work(measured[0]) / "log.txt"
         variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         command = [sys.executable, "-m", "effbench.study.worker"]
@@ -171,16 +178,22 @@ class Runner:
             ]
             process.stdin.write(json.dumps(jobs) + "\n")
             process.stdin.flush()  # and stays open: its end tells the worker that the runner is gone
+            ended = 0
             for task in measured:
                 clock = _Clock()
                 self.display.started(task.title)
                 result = self._result(process.stdout, task)
+                ended += 1
                 if result is None:
                     code = process.wait()
                     why = "was killed, perhaps for memory" if code == -9 else f"ended with code {code}"
                     result = {"status": "failed", "reason": f"its process {why}; the output is in {log}"}
+                    yield self._record(task, result, clock)
+                    break
                 yield self._record(task, result, clock)
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        yield from self._in_a_process(measured[ended:])  # those that a killed process leaves get another
 
     def _result(self, events: IO[str], task: Task) -> dict[str, Any] | None:
         """The next result that the worker sends, or None when it ended without one."""

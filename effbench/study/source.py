@@ -25,13 +25,14 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     """module name -> file, for `modules` and what they import from their own top-level packages."""
     found: dict[str, Path] = {}
     waiting = list(modules)
+    own = {name.partition(".")[0] for name in waiting}
     while waiting:
         name = waiting.pop()
         path = None if name in found else _file(name)
         if path is None:
             continue
         found[name] = path
-        waiting += [imported for imported in _imports(path) if imported.partition(".")[0] == name.partition(".")[0]]
+        waiting += [imported for imported in _imports(name, path) if imported.partition(".")[0] in own]
     return found
 
 
@@ -45,12 +46,14 @@ def _file(name: str) -> Path | None:
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """Names that a file imports; `from a import b` gives both a and a.b, since b may be a module."""
+def _imports(module: str, path: Path) -> tuple[str, ...]:
+    """Names that a module imports; `from a import b` gives both a and a.b, since b may be a module."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return tuple(dict.fromkeys(names))

@@ -45,7 +45,7 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
             report=lambda **progress: _emit(events, {"event": "progress", **progress}),
         )
         measured = load_probe(task["probe"]).measure(Cell.from_json(task["cell"]), context)
-        return {
+        result = {
             "event": "result",
             "status": "ok",
             "unit": measured.unit,
@@ -53,6 +53,8 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
             "detail": {**measured.detail, "threads": task["threads"]},
             "implementation": dict(measured.implementation),
         }
+        json.dumps(result, allow_nan=False)  # what no record could hold is this task's failure, not the study's end
+        return result
     except Exception as error:  # a failing cell is a result, too: the study goes on
         traceback.print_exc()
         memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -44,6 +44,11 @@ def match_costs(logits: Tensor, values: Tensor, labels: Tensor, targets: Tensor)
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """The cheapest one-to-one assignment of cost (Q, N): matched (query, target) indices, int64."""
+    """The cheapest one-to-one assignment of cost (Q, N): matched (query, target) indices, int64.
+
+    Raises FloatingPointError for costs that are not finite.
+    """
+    if not bool(cost.isfinite().all()):
+        raise FloatingPointError("the predictions to be matched are not finite; lower the learning rate")
     queries, targets = linear_sum_assignment(cost.detach().cpu().numpy())
     return torch.as_tensor(queries, device=cost.device), torch.as_tensor(targets, device=cost.device)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.data.embedded import embedded_root
 from effbench.errors import InputError
 from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.quality import accumulate, summarise
@@ -22,14 +23,18 @@ MODEL, WEIGHTS, UNFINISHED = "model.json", "weights.pt", "training.pt"
 
 
 def train(
-    model: dict[str, Any], data_root: Path, recipe: Recipe, out: Path, on_step: Callable[[StepReport], None]
+    model: dict[str, Any], data_root: Path | None, recipe: Recipe, out: Path, on_step: Callable[[StepReport], None]
 ) -> Path:
-    """Train on `data_root`'s train2017 into `out`/weights.pt, from the checkpoint in `out` if there is one.
+    """Train on train2017 of `data_root` (None: of the embedded set) into `out`/weights.pt.
+
+    A checkpoint in `out` is gone on from.
 
     `model` holds the arguments of `build_segmenter`; it and the recipe are kept in `out`/model.json, and a folder
     that holds another model or recipe is refused with InputError.
     """
-    data = CocoPanoptic(data_root, "train2017")
+    with torch.device("meta"):
+        build_segmenter(num_classes=1, **model)  # a bad setting is refused before any data is made
+    data = CocoPanoptic(data_root or embedded_root(), "train2017")
     described = json.dumps(
         {"model": {**model, "num_classes": len(data.categories)}, "recipe": asdict(recipe)}, indent=1
     )
@@ -54,21 +59,32 @@ def load_model(folder: Path) -> Segmenter:
     state = load(folder / WEIGHTS)
     own = segmenter.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or unexpected:
+    other = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    if missing or unexpected or other:
         raise InputError(
             f"{folder / WEIGHTS} is of another architecture than {MODEL} says: missing {missing[:5]}, "
-            f"unexpected {unexpected[:5]}; train again"
+            f"unexpected {unexpected[:5]}, of another shape {other[:5]}; train again"
         )
     segmenter.load_state_dict(state)
     return segmenter
 
 
 def score(
-    folder: Path, data_root: Path, limit: int | None, how: Inference, on_image: Callable[[int, int], None]
+    folder: Path, data_root: Path | None, limit: int | None, how: Inference, on_image: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """PQ, SQ, RQ in percent of the model in `folder` on `data_root`'s val2017: all, things, stuff."""
-    data = CocoPanoptic(data_root, "val2017", limit=limit)
-    stats = evaluate(load_model(folder), data, how, on_image)
+    """PQ, SQ, RQ in percent of the model in `folder` on val2017 of `data_root` (None: of the embedded set).
+
+    Raises InputError when the data set has other classes than the model was trained on.
+    """
+    model = load_model(folder)
+    data = CocoPanoptic(data_root or embedded_root(), "val2017", limit=limit)
+    classes = json.loads((folder / MODEL).read_text())["model"]["num_classes"]
+    if classes != len(data.categories):
+        raise InputError(
+            f"the model in {folder} knows {classes} classes, {data.annotation_file} has {len(data.categories)}; "
+            "expected the data set that it was trained on"
+        )
+    stats = evaluate(model, data, how, on_image)
     groups = summarise(accumulate(stats.values()), data.categories.things, data.categories.stuff)
     return {"images": len(stats), **{name: result._asdict() for name, result in groups.items()}}
 

@@ -35,7 +35,8 @@ class Recipe:
 
     Attributes:
         steps, batch_size, crop: optimiser steps, images per step, side of the square crops in pixels.
-        learning_rate, weight_decay: AdamW's; norms and embeddings do not decay, as in Mask2Former's release.
+        learning_rate, weight_decay: AdamW's; norms and embeddings do not decay, as in Mask2Former's release, nor do
+            biases, which there do.
         backbone_rate: factor on the backbone's learning rate.
         warm_up: steps of linear warm-up, before the cosine to zero.
         clip_norm: full-model gradient clipping.

@@ -234,8 +234,15 @@ def done(tmp_path: Path, task: Task, *answers: Record, retry_failed: bool = Fals
 def test_a_finished_record_answers_its_task(
     status: str, retry_failed: bool, make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
 ) -> None:
-    task = make_task("any")
+    task = replace(make_task("any"), skip="nothing to read" if status == "skipped" else None)
     assert done(tmp_path, task, answer(task, status=status), retry_failed=retry_failed)
+
+
+def test_a_skip_whose_reason_is_gone_is_measured(
+    make_task: MakeTask, answer: Callable[..., Record], tmp_path: Path
+) -> None:
+    task = make_task("any")
+    assert not done(tmp_path, task, answer(task, status="skipped"), retry_failed=False)
 
 
 @pytest.mark.parametrize("status", ["failed", "out_of_memory", "invalid"])
