@@ -46,6 +46,9 @@ def main() -> None:
     except (InputError, SettingError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"error: {error}; name a file or folder that can be read and written", file=sys.stderr)
+        sys.exit(2)
 
 
 @app.command("list")
@@ -89,21 +92,23 @@ def run(
     """
     from effbench.study.progress import ProgressDisplay
     from effbench.study.record import RecordBook
-    from effbench.study.runner import Runner
+    from effbench.study.runner import Runner, task_key
 
     found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
     with ProgressDisplay(console) as display:
         runner = Runner(folder, display, retry_failed)
         if dry_run:
             book = RecordBook(folder / "records.jsonl", read_only=True)
-            states = [{"task": t.title, "finished": runner.is_done(book, t), "skip": t.skip} for t in plan.tasks]
+            known = book.latest()
+            states = [
+                {"task": t.title, "status": known[task_key(t)].status if runner.is_done(known, t) else "to do"}
+                for t in plan.tasks
+            ]
         else:
             outcome = runner.run(plan.tasks)
     if dry_run:
         for state in states:
-            console.print(
-                f"{'finished' if state['finished'] else state['skip'] or 'to do':>9}  {state['task']}", markup=False
-            )
+            console.print(f"{state['status']:>13}  {state['task']}", markup=False, soft_wrap=True)
         if as_json:
             print(json.dumps({"folder": str(folder), "tasks": states}))
         return

@@ -61,7 +61,7 @@ class MSDeformAttn(nn.Module):
         value = self.value_proj(tokens).view(B, tokens.shape[1], M, C // M)
         offsets = self.sampling_offsets(query).view(B, Q, M, L, P, 2)  # pixels of each level
         weights = self.attention_weights(query).view(B, Q, M, L * P).softmax(-1).view(B, Q, M, L, P)
-        size = torch.tensor([(w, h) for h, w in shapes], dtype=query.dtype, device=query.device)
+        size = torch.tensor([(w, h) for h, w in shapes], dtype=reference.dtype, device=query.device)
         locations = reference[:, None, None, None] + offsets / size[:, None]
         return self.output_proj(ms_deform_attn(value, shapes, locations, weights, impl=self.impl))
 
@@ -141,10 +141,14 @@ def positions(shapes: Shapes, level_embed: Tensor) -> Tensor:
 
 
 def reference_points(shapes: Shapes, like: Tensor) -> Tensor:
-    """The centre of every token as (x, y) in [0, 1]: (S, 2), the same for all levels it looks at."""
+    """The centre of every token as (x, y) in [0, 1]: (S, 2), the same for all levels it looks at.
+
+    In `like`'s dtype, but at least in float32: 16 bits cannot name a pixel of a wide map.
+    """
     points = []
+    dtype = like.dtype if like.dtype.itemsize >= 4 else torch.float32
     for height, width in shapes:
-        y = (torch.arange(height, dtype=like.dtype, device=like.device) + 0.5) / height
-        x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
+        y = (torch.arange(height, dtype=dtype, device=like.device) + 0.5) / height
+        x = (torch.arange(width, dtype=dtype, device=like.device) + 0.5) / width
         points.append(torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1))
     return torch.cat(points)

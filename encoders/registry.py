@@ -45,10 +45,16 @@ def registered() -> Mapping[str, type[Encoder]]:
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         if _entry_points.get(point.name) == point.value:
             continue
-        if point.name in _registered:
+        try:
+            offered = point.load()
+        except Exception as error:
+            raise SettingError(
+                f"entry point {point.name} = {point.value} cannot be loaded ({error}); mend or uninstall its package"
+            ) from error
+        if _registered.get(point.name, offered) is not offered:
             taken = _registered[point.name].__module__
             raise SettingError(f"entry point {point.value} offers encoder {point.name!r}, which {taken} has already")
-        register(point.name)(point.load())
+        register(point.name)(offered)
         _entry_points[point.name] = point.value
     return dict(sorted(_registered.items()))
 

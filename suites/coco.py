@@ -6,13 +6,13 @@ a CPU can train in minutes on the embedded set, or, with a data root, from a smo
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from effbench.errors import InputError
 from effbench.study.cell import Cell
+from effbench.study.data_root import identify
 from effbench.study.suite import Options, Plan, Published, Suite, System, Task
 
 BASELINE = System("mask2former")
@@ -111,7 +111,7 @@ def _quick(systems: list[System]) -> list[Task]:
 
 
 def _smoke(systems: list[System], data_root: Path, limit: int) -> list[Task]:
-    data: dict[str, Any] = {"dataset": f"data-root {_fingerprint(data_root)}", "size": "data"}
+    data: dict[str, Any] = {"dataset": f"data-root {identify(data_root)}", "size": "data"}
     root = {"data_root": str(data_root.resolve())}
     paper = {**PAPER, **data}
     counting, timing, quality = [], [], []
@@ -125,20 +125,6 @@ def _smoke(systems: list[System], data_root: Path, limit: int) -> list[Task]:
     cell = Cell(**BASELINE.fields(), **paper, options={"images": max(limit, TRUTH_IMAGES)})
     truth = Task(cell, "ground_truth", "ground truth against itself", inputs=root)
     return [*counting, truth, _panoptic_sample(data_root.resolve().parent), *timing, *quality]
-
-
-def _fingerprint(data_root: Path) -> str:
-    """Hash of the two annotation files: a data root is known by what it holds, not by where it lies."""
-    digest = hashlib.sha256()
-    for split in ("train2017", "val2017"):
-        annotations = data_root / "annotations" / f"panoptic_{split}.json"
-        if not annotations.is_file():
-            raise InputError(
-                f"{data_root} is no COCO panoptic data root: {annotations} not found; expected annotations/, "
-                "train2017/, val2017/, panoptic_train2017/ and panoptic_val2017/ in it"
-            )
-        digest.update(annotations.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _panoptic_sample(parent: Path) -> Task:

@@ -114,8 +114,7 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
     annotation_file: Path
 
     def __init__(self, root: str | Path, split: str = "val2017", limit: int | None = None) -> None:
-        root = Path(root)
-        self._setup(root / split, root / f"panoptic_{split}", root / "annotations" / f"panoptic_{split}.json", limit)
+        self._setup(*_layout(Path(root), split), limit)
 
     @classmethod
     def from_files(
@@ -199,6 +198,18 @@ def decode_ids(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
 def encode_ids(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
     """Inverse of `decode_ids` for ids below 2**24."""
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], axis=-1).astype(np.uint8)
+
+
+def check_layout(root: Path, split: str) -> Path:
+    """The annotation file of a split; raises InputError when it or one of the two image folders is missing."""
+    paths = _layout(root, split)
+    _check_layout(*paths)
+    return paths[-1]
+
+
+def _layout(root: Path, split: str) -> tuple[Path, Path, Path]:
+    """Images, panoptic PNGs, annotation file."""
+    return root / split, root / f"panoptic_{split}", root / "annotations" / f"panoptic_{split}.json"
 
 
 def _check_layout(images_dir: Path, panoptic_dir: Path, annotation_file: Path) -> None:

@@ -47,12 +47,34 @@ class Context:
 
 
 class Probe(Protocol):
-    """A module under effbench/probes with these three names."""
+    """A module under effbench/probes with these names.
+
+    Attributes:
+        NAME: the module's.
+        VERSION: raised when the same cell would give another number; old records are then measured anew.
+        INSIDE: what a sample is, and of a time what is inside its clock.
+    """
 
     NAME: str
     VERSION: str
+    INSIDE: str
+
+    def missing(self, cell: Cell) -> str | None:
+        """What this machine lacks for the cell, or None."""
 
     def measure(self, cell: Cell, context: Context) -> Measurement: ...
+
+
+def needs_device(cell: Cell) -> str | None:
+    """Why the cell's device cannot be had here, or None."""
+    if torch.device(cell.device).type == "cuda" and not torch.cuda.is_available():
+        return f"needs {cell.device}, and this machine has no CUDA device"
+    return None
+
+
+def needs_nothing(cell: Cell) -> str | None:
+    """For probes that run nothing on the cell's device."""
+    return None
 
 
 def load_probe(name: str) -> Probe:
@@ -72,6 +94,7 @@ def segmenter(cell: Cell, device: str | None = None) -> Segmenter:
             cell.decoder,
             cell.classes,
             cell.queries,
+            backbone_settings=cell.backbone_settings,
             decoder_settings=cell.decoder_settings,
             **cell.settings,
             **cell.width,

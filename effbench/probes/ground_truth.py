@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from effbench.data.coco_panoptic import CocoPanoptic
-from effbench.probes.base import Context, Measurement
-from effbench.probes.quality import quality_detail
+from effbench.probes.base import Context, Measurement, needs_nothing
 from effbench.quality import PanopticMap, image_stats
 from effbench.study.cell import Cell
+from effbench.training.evaluate import per_image, scores
 
 NAME = "ground_truth"
 VERSION = "1"
+INSIDE = "panoptic quality of the ground truth scored against itself"
+missing = needs_nothing
 
 
 def measure(cell: Cell, context: Context) -> Measurement:
@@ -30,7 +32,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
             ids[ids == crowd.id] = 0  # a crowd is no segment that anyone could predict
         stats[sample.image_id] = image_stats(PanopticMap(sample.id_map, sample.segments), PanopticMap(ids, segments))
         context.report(done=i + 1, total=len(data))
-    detail = quality_detail(stats, data)
+    detail = {**scores(stats, data), "per_image": per_image(stats)}
     return Measurement([detail["all"]["pq"]], "%", detail)
 
 

@@ -18,12 +18,14 @@ from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.transforms import resize_shortest
 from effbench.encoders.contract import Encoder
 from effbench.errors import InputError
-from effbench.models.segmenter import Segmenter
-from effbench.probes.base import Context, Measurement, parse_size, segmenter
+from effbench.models.segmenter import STRIDE, Segmenter
+from effbench.probes.base import Context, Measurement, needs_device, parse_size, segmenter
 from effbench.study.cell import Cell
 
 NAME = "latency"
 VERSION = "1"
+INSIDE = "one forward of the encoder, from backbone maps to its output"
+missing = needs_device
 
 LEAST_WARM_UP, MOST_WARM_UP, FLAT = 2, 5, 0.05
 Pyramid = Mapping[str, Tensor]
@@ -53,7 +55,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
         samples,
         "s",
         {
-            "inside": "encoder forward",
+            "inside": INSIDE,
             "clock": "host",
             "warm_up": warm_up,
             "sizes": [_size(p) for p in inputs],
@@ -88,8 +90,8 @@ def _warm_up(encoder: Encoder, pyramid: Pyramid) -> list[float]:
 
 def _random_pyramid(cell: Cell, model: Segmenter) -> Pyramid:
     height, width = parse_size(cell.size)
-    if height % 32 or width % 32:
-        raise InputError(f"size {cell.size} is timed without padding; expected multiples of 32")
+    if height % STRIDE or width % STRIDE:
+        raise InputError(f"size {cell.size} is timed without padding; expected multiples of {STRIDE}")
     dtype = getattr(torch, cell.dtype)
     return {
         name: torch.randn(

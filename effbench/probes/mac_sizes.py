@@ -14,8 +14,9 @@ from typing import NamedTuple
 from effbench.data.sizes import coco_val2017_first, coco_val2017_sizes
 from effbench.data.transforms import pad_to, resize_shortest
 from effbench.errors import InputError
+from effbench.models.segmenter import STRIDE
+from effbench.probes.base import parse_size
 
-STRIDE = 32
 CITYSCAPES = (1024, 2048)
 CITYSCAPES_CLASSES, COCO_CLASSES = 19, 133
 
@@ -60,10 +61,10 @@ def size_protocol(size: str) -> SizeProtocol:
     if size.startswith("coco:first") and size.removeprefix("coco:first").isdecimal():
         first = coco_val2017_first(int(size.removeprefix("coco:first")))
         return SizeProtocol(resized((hw, 1) for hw in first), encoder_of_last=True)
-    height, _, width = size.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise InputError(f"size {size!r}; expected HxW in pixels, cityscapes, coco, coco:first30 or coco:first100")
-    return SizeProtocol([fixed(int(height), int(width))])
+    try:
+        return SizeProtocol([fixed(*parse_size(size))])
+    except InputError as error:
+        raise InputError(f"{error}, or cityscapes, coco, coco:first30, coco:first100") from None
 
 
 def default_classes(size: str) -> int:

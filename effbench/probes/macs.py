@@ -11,13 +11,15 @@ from typing import Any
 
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.models.segmenter import Segmenter
-from effbench.probes.base import Context, Measurement, segmenter
+from effbench.probes.base import Context, Measurement, needs_nothing, segmenter
 from effbench.probes.mac_count import COMPONENTS, CONVENTIONS, count_model, count_post_processing
 from effbench.probes.mac_sizes import SizeProtocol, resized, size_protocol
 from effbench.study.cell import Cell
 
 NAME = "macs"
 VERSION = "1"
+INSIDE = "mean multiply-accumulates per image, total, papers' convention"
+missing = needs_nothing
 
 
 def measure(cell: Cell, context: Context) -> Measurement:

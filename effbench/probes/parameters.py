@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from effbench.probes.base import Context, Measurement, segmenter
+from effbench.probes.base import Context, Measurement, needs_nothing, segmenter
 from effbench.study.cell import Cell
 
 NAME = "parameters"
 VERSION = "1"
+INSIDE = "trainable parameters of the encoder"
+missing = needs_nothing
 
 
 def measure(cell: Cell, context: Context) -> Measurement:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 
 from effbench.errors import InputError
-from effbench.probes.base import Context, Measurement
-from effbench.probes.quality import _training, data_root, parse_warm_start
+from effbench.probes.base import Context, Measurement, needs_device
+from effbench.probes.training_options import data_root, parse_warm_start, show_training
 from effbench.study.cell import Cell
 from effbench.training import warm_start
 from effbench.training.checkpoint import load
 
 NAME = "warm_start"
 VERSION = "1"
+INSIDE = "making the data and the warm start, or finding them in the cache"
+missing = needs_device
 
 
 def measure(cell: Cell, context: Context) -> Measurement:
@@ -22,8 +24,8 @@ def measure(cell: Cell, context: Context) -> Measurement:
         raise InputError("the cell has no warm start; expected options['warm_start'] with a recipe")
     began = time.monotonic()
     root = data_root(cell, context)
-    cached = warm_start.path_of(start, root).exists()
-    path = warm_start.make(start, root, _training(context, "warm start"))
+    cached = warm_start.path_of(start).exists()
+    path = warm_start.make(start, root, show_training(context, "warm start"))
     detail = {
         "cached": cached,
         "training_seconds": load(path)["seconds"],

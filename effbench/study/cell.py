@@ -24,7 +24,7 @@ class Cell:
     Attributes:
         encoder, settings: the system.
         width: further encoder settings that make every system of a study narrower alike.
-        backbone, decoder, decoder_settings, classes, queries: what is held fixed.
+        backbone, backbone_settings, decoder, decoder_settings, classes, queries: what is held fixed.
         dataset: "coco", "cityscapes", "embedded/<part>", or the fingerprint of a data root.
         size: "HxW", or the name of a protocol that says which sizes.
         device, dtype, batch: how it runs.
@@ -39,6 +39,7 @@ class Cell:
     queries: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     width: Mapping[str, Any] = field(default_factory=dict)
+    backbone_settings: Mapping[str, Any] = field(default_factory=dict)
     decoder: str = "mask2former"
     decoder_settings: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
@@ -59,7 +60,7 @@ class Cell:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Cell:
         """Inverse of `to_json`; lists come back as tuples, as settings have them."""
-        return cls(**{name: _tuples(value) for name, value in data.items()})
+        return cls(**{name: tuples(value) for name, value in data.items()})
 
     @property
     def id(self) -> str:
@@ -68,9 +69,10 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
+    """`value` from JSON with its lists as tuples, as settings have them."""
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple(tuples(item) for item in value)
     if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
+        return {name: tuples(item) for name, item in value.items()}
     return value

@@ -46,6 +46,8 @@ def cpu_model() -> str:
         match = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
         if match:
             return match.group(1).strip()
+    if platform.system() == "Darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string")
     return platform.processor() or platform.machine()
 
 
@@ -54,7 +56,7 @@ def host() -> str:
     """A mark that is the same on one machine and says nothing about it: never a host name."""
     machine_id = Path("/etc/machine-id")
     text = machine_id.read_text().strip() if machine_id.exists() else ""
-    return hashlib.sha256(f"effbench {text} {platform.node()}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"effbench {text or platform.node()}".encode()).hexdigest()[:12]
 
 
 def machine() -> str:
@@ -72,11 +74,11 @@ def commit() -> tuple[str | None, bool | None]:
     if not (root / ".git").exists():
         return None, None
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+        head = _output("git", "-C", str(root), "rev-parse", "HEAD")
+        return head, bool(_output("git", "-C", str(root), "status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return None, None
 
 
-def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

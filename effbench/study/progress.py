@@ -63,7 +63,8 @@ class ProgressDisplay:
 
     def finished(self, title: str, record: Record) -> None:
         """A task ended; the line stays."""
-        self.progress.remove_task(self.bars.pop(title))
+        if (bar := self.bars.pop(title, None)) is not None:  # a skipped task never started
+            self.progress.remove_task(bar)
         reason = f" ({record.reason})" if record.reason else ""
         self._line(f"{title}: {record.status}{reason}, {record.seconds:.1f} s")
 

@@ -6,13 +6,9 @@ little from a second thread. Only the runner writes records, and a lock keeps a 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import math
-import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -20,8 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +26,7 @@ from effbench.encoders.registry import encoder_class
 from effbench.errors import InputError
 from effbench.probes.base import load_probe
 from effbench.study import environment
+from effbench.study.process import WorkerProcess
 from effbench.study.record import FINISHED, Key, Record, RecordBook, key
 from effbench.study.source import source_hash
 from effbench.study.suite import Task
@@ -44,10 +42,10 @@ class Display(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many tasks of a plan were measured now, were finished before, or failed."""
+    """How many tasks of a plan were measured now or before, and how many of all stand as failed."""
 
     measured: int
-    finished_before: int
+    measured_before: int
     failed: int
 
 
@@ -70,25 +68,29 @@ class Runner:
     def run(self, tasks: Sequence[Task]) -> Outcome:
         """Measure what is not finished yet. Raises InputError when another runner has the folder."""
         with self._locked():
+            environment.commit()  # as it is now, not when the first record is made
             book = RecordBook(self.folder / "records.jsonl")
             if book.recovered:
                 print(book.recovered, file=sys.stderr)
-            phases = [(alone, list(group)) for alone, group in itertools.groupby(tasks, key=lambda task: task.alone)]
-            measured = failed = 0
-            for alone, phase in phases:
-                for record in self._phase(alone, [task for task in phase if not self.is_done(book, task)]):
+            measured = 0
+            for alone, group in itertools.groupby(tasks, key=lambda task: task.alone):
+                known = book.latest()
+                for record in self._phase(alone, [task for task in group if not self.is_done(known, task)]):
                     book.append(record)
                     measured += 1
-                    failed += record.status not in FINISHED
-            return Outcome(measured - failed, len(tasks) - measured, failed)
+            known = book.latest()
+            last = [known[task_key(task)] for task in tasks]
+            failed = sum(record.status not in FINISHED for record in last)
+            return Outcome(measured, len(tasks) - measured, failed)
 
-    def is_done(self, book: RecordBook, task: Task) -> bool:
-        """Whether a finished record answers the task (or a failed one, unless failures are retried).
+    def is_done(self, known: Mapping[Key, Record], task: Task) -> bool:
+        """Whether a record in `known` answers the task: a finished one, or a failed one unless failures are retried.
 
-        A task that was skipped for a reason that is gone is not done.
+        Not done is a task that was skipped for a reason that is gone, or whose process was killed from outside,
+        which says nothing about the cell.
         """
-        record = book.latest().get(task_key(task))
-        if record is None or (record.status == "skipped" and task.skip is None):
+        record = known.get(task_key(task))
+        if record is None or (record.status == "skipped" and skip_reason(task) is None) or "signal" in record.detail:
             return False
         return record.status in FINISHED or not self.retry_failed
 
@@ -144,75 +146,49 @@ class Runner:
 
     def _in_a_process(self, unit: Sequence[Task]) -> Iterator[Record]:
         """The records of tasks that share one fresh process, one after another."""
-        measured = [task for task in unit if task.skip is None]
+        # The sources are hashed before the process reads them: an edit meanwhile makes the record old, not wrong.
+        keys = {id(task): task_key(task) for task in unit}
+        reasons = {id(task): skip_reason(task) for task in unit}
+        measured = [task for task in unit if reasons[id(task)] is None]
         for task in unit:
-            if task.skip is not None:
-                yield self._record(task, {"status": "skipped", "reason": task.skip}, _Clock())
+            if reasons[id(task)] is not None:
+                skipped = {"status": "skipped", "reason": reasons[id(task)]}
+                yield self._record(task, keys[id(task)], skipped, _Clock())
         if not measured:
             return
         threads = self.cores if measured[0].alone else 1
-        log = self._work(measured[0]) / "log.txt"
-        variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "effbench.study.worker"]
-        with (
-            log.open("a") as errors,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=variables,
-            ) as process,
-        ):
-            assert process.stdin is not None and process.stdout is not None
-            jobs = [
-                {
-                    "cell": task.cell.to_json(),
-                    "probe": task.probe,
-                    "inputs": dict(task.inputs),
-                    "threads": threads,
-                    "work": str(self._work(task)),
-                }
-                for task in measured
-            ]
-            process.stdin.write(json.dumps(jobs) + "\n")
-            process.stdin.flush()  # and stays open: its end tells the worker that the runner is gone
-            ended = 0
+        folders = [self._work(keys[id(task)]) for task in measured]
+        jobs = [
+            {
+                "cell": task.cell.to_json(),
+                "probe": task.probe,
+                "inputs": dict(task.inputs),
+                "threads": threads,
+                "work": str(work),
+            }
+            for task, work in zip(measured, folders, strict=True)
+        ]
+        ended = 0
+        with WorkerProcess(jobs, threads, folders[0] / "log.txt") as process:
             for task in measured:
                 clock = _Clock()
                 self.display.started(task.title)
-                result = self._result(process.stdout, task)
+                result = process.result(partial(self.display.progressed, task.title))
                 ended += 1
+                yield self._record(task, keys[id(task)], result or process.failure(), clock)
                 if result is None:
-                    code = process.wait()
-                    why = "was killed, perhaps for memory" if code == -9 else f"ended with code {code}"
-                    result = {"status": "failed", "reason": f"its process {why}; the output is in {log}"}
-                    yield self._record(task, result, clock)
                     break
-                yield self._record(task, result, clock)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-        yield from self._in_a_process(measured[ended:])  # those that a killed process leaves get another
+        yield from self._in_a_process(measured[ended:])  # those that a dead process leaves get another
 
-    def _result(self, events: IO[str], task: Task) -> dict[str, Any] | None:
-        """The next result that the worker sends, or None when it ended without one."""
-        for line in events:
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == "result":
-                return event
-            self.display.progressed(task.title, event)
-        return None
-
-    def _work(self, task: Task) -> Path:
+    def _work(self, of: Key) -> Path:
         """A folder for what a killed task should find again."""
-        cell_id, probe, _, source, *_ = task_key(task)
+        cell_id, probe, _, source, *_ = of
         folder = self.folder / "work" / f"{probe}-{cell_id}-{source}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _record(self, task: Task, result: Mapping[str, Any], clock: _Clock) -> Record:
-        cell_id, probe, version, source, _, host = task_key(task)
+    def _record(self, task: Task, of: Key, result: Mapping[str, Any], clock: _Clock) -> Record:
+        cell_id, probe, version, source, _, host = of
         commit, dirty = environment.commit()
         record = Record(
             cell=task.cell.to_json(),
@@ -235,6 +211,11 @@ class Runner:
         )
         self.display.finished(task.title, record)
         return record
+
+
+def skip_reason(task: Task) -> str | None:
+    """Why the task cannot be measured here: the plan's reason, or what the probe misses on this machine."""
+    return task.skip or load_probe(task.probe).missing(task.cell)
 
 
 class _Clock:

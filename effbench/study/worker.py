@@ -36,21 +36,28 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(task["threads"])
+        from effbench.encoders.registry import setting_defaults
         from effbench.probes.base import Context, load_probe
         from effbench.study.cell import Cell
 
+        cell = Cell.from_json(task["cell"])
         context = Context(
             work=task["work"],
             inputs=task["inputs"],
             report=lambda **progress: _emit(events, {"event": "progress", **progress}),
         )
-        measured = load_probe(task["probe"]).measure(Cell.from_json(task["cell"]), context)
+        measured = load_probe(task["probe"]).measure(cell, context)
         result = {
             "event": "result",
             "status": "ok",
             "unit": measured.unit,
             "samples": list(measured.samples),
-            "detail": {**measured.detail, "threads": task["threads"]},
+            # with the defaults that it ran with, which the cell does not repeat
+            "detail": {
+                **measured.detail,
+                "settings": {**setting_defaults(cell.encoder), **cell.settings, **cell.width},
+                "threads": task["threads"],
+            },
             "implementation": dict(measured.implementation),
         }
         json.dumps(result, allow_nan=False)  # what no record could hold is this task's failure, not the study's end

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.transforms import resize_shortest
 from effbench.models import postprocess
 from effbench.models.segmenter import Segmenter
-from effbench.quality import ImageStats, PanopticMap, image_stats
+from effbench.quality import ImageStats, PanopticMap, accumulate, image_stats, summarise
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int],
     masks = postprocess.resize_masks(answer.masks[0], output.padded_size, resized, original)
     ids, segments = postprocess.panoptic(answer.logits[0], masks, things, how.object_threshold, how.overlap_threshold)
     return PanopticMap(ids, segments)
+
+
+def scores(stats: Mapping[int, ImageStats], data: CocoPanoptic) -> dict[str, Any]:
+    """PQ, SQ, RQ in percent of "all", "things" and "stuff", as plain JSON."""
+    groups = summarise(accumulate(stats.values()), data.categories.things, data.categories.stuff)
+    return {name: result._asdict() for name, result in groups.items()}
+
+
+def per_image(stats: Mapping[int, ImageStats]) -> dict[str, Any]:
+    """Every image's statistics as plain JSON: what any later score can be made of."""
+    return {str(image): image_stats.to_json() for image, image_stats in stats.items()}
 
 
 def evaluate(

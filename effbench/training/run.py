@@ -14,9 +14,10 @@ from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import embedded_root
 from effbench.errors import InputError
 from effbench.models.segmenter import Segmenter, build_segmenter
-from effbench.quality import accumulate, summarise
+from effbench.study.cell import tuples
+from effbench.study.data_root import identify
 from effbench.training.checkpoint import load, save_atomic
-from effbench.training.evaluate import Inference, evaluate
+from effbench.training.evaluate import Inference, evaluate, scores
 from effbench.training.trainer import Recipe, StepReport, Trainer
 
 MODEL, WEIGHTS, UNFINISHED = "model.json", "weights.pt", "training.pt"
@@ -27,20 +28,24 @@ def train(
 ) -> Path:
     """Train on train2017 of `data_root` (None: of the embedded set) into `out`/weights.pt.
 
-    A checkpoint in `out` is gone on from.
-
-    `model` holds the arguments of `build_segmenter`; it and the recipe are kept in `out`/model.json, and a folder
-    that holds another model or recipe is refused with InputError.
+    A checkpoint in `out` is gone on from. `model` holds the arguments of `build_segmenter`; what is trained, and on
+    what, is kept in `out`/model.json, and a folder that holds something else is refused with InputError.
     """
     with torch.device("meta"):
         build_segmenter(num_classes=1, **model)  # a bad setting is refused before any data is made
-    data = CocoPanoptic(data_root or embedded_root(), "train2017")
+    data_root = data_root or embedded_root()
+    data = CocoPanoptic(data_root, "train2017")
     described = json.dumps(
-        {"model": {**model, "num_classes": len(data.categories)}, "recipe": asdict(recipe)}, indent=1
+        {
+            "model": {**model, "num_classes": len(data.categories)},
+            "data": identify(data_root, ["train2017"]),
+            "recipe": asdict(recipe),
+        },
+        indent=1,
     )
     description = out / MODEL
     if description.exists() and json.loads(description.read_text()) != json.loads(described):
-        raise InputError(f"{description} describes another model or recipe; name another folder, or remove {out}")
+        raise InputError(f"{description} describes another model, data set or recipe; name another folder or remove it")
     out.mkdir(parents=True, exist_ok=True)
     description.write_text(described)
     torch.manual_seed(recipe.seed)
@@ -55,7 +60,7 @@ def load_model(folder: Path) -> Segmenter:
     for name in (MODEL, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} not found; expected a folder that `effbench train --out` has finished")
-    segmenter = build_segmenter(**_tuples(json.loads((folder / MODEL).read_text())["model"]))
+    segmenter = build_segmenter(**tuples(json.loads((folder / MODEL).read_text())["model"]))
     state = load(folder / WEIGHTS)
     own = segmenter.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -85,9 +90,4 @@ def score(
             "expected the data set that it was trained on"
         )
     stats = evaluate(model, data, how, on_image)
-    groups = summarise(accumulate(stats.values()), data.categories.things, data.categories.stuff)
-    return {"images": len(stats), **{name: result._asdict() for name, result in groups.items()}}
-
-
-def _tuples(model: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
+    return {"images": len(stats), **scores(stats, data)}

@@ -26,6 +26,7 @@ from effbench.training.checkpoint import load, save_atomic
 from effbench.training.criterion import CriterionSettings, SetCriterion
 
 SHOWN = ("class", "mask", "dice", "pixel")
+NO_DECAY_NAMES = ("relative_position_bias_table", "absolute_pos_embed")
 NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)
 
 
@@ -35,8 +36,8 @@ class Recipe:
 
     Attributes:
         steps, batch_size, crop: optimiser steps, images per step, side of the square crops in pixels.
-        learning_rate, weight_decay: AdamW's; norms and embeddings do not decay, as in Mask2Former's release, nor do
-            biases, which there do.
+        learning_rate, weight_decay: AdamW's; norms, embeddings and position biases do not decay, as in Mask2Former's
+            release, nor do biases, which there do.
         backbone_rate: factor on the backbone's learning rate.
         warm_up: steps of linear warm-up, before the cosine to zero.
         clip_norm: full-model gradient clipping.
@@ -106,6 +107,10 @@ class Trainer:
         recipe: see `Recipe`.
         checkpoint: file to resume from and to write to, or None.
         on_step: called with a StepReport after every step.
+
+    Attributes:
+        step, seconds: optimiser steps and time spent on them so far, before a kill included.
+        resumed_at: the step that the checkpoint was at, or None.
     """
 
     def __init__(
@@ -124,21 +129,24 @@ class Trainer:
         self.criterion = SetCriterion(num_classes, recipe.criterion)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=recipe.learning_rate)
         self.step = 0
+        self.seconds = 0.0
         self.resumed_at: int | None = None
 
     def run(self) -> None:
         """Train to the recipe's last step, from the checkpoint if there is one."""
         self._resume()
         self.model.train()
-        saved_at = time.monotonic()
+        last = saved_at = time.monotonic()
         while self.step < self.recipe.steps:
             losses = self._train_step(self._batch(self.step))
             self.step += 1
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
             if self.on_step:
                 self.on_step(StepReport(self.step, self.recipe.steps, losses))
-            if self.step == self.recipe.steps or time.monotonic() - saved_at > self.recipe.checkpoint_every:
+            if self.step == self.recipe.steps or now - saved_at > self.recipe.checkpoint_every:
                 self.save()
-                saved_at = time.monotonic()
+                saved_at = now
 
     def save(self) -> None:
         """Write the checkpoint, if there is a file for it."""
@@ -146,7 +154,7 @@ class Trainer:
             return
         modules: dict[str, Any] = {"model": self.model, "pixel": self.pixel, "optimizer": self.optimizer}
         state = {name: module.state_dict() for name, module in modules.items()}
-        save_atomic({"step": self.step, **state}, self.checkpoint)
+        save_atomic({"step": self.step, "seconds": self.seconds, **state}, self.checkpoint)
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
@@ -156,6 +164,7 @@ class Trainer:
         self.pixel.load_state_dict(state["pixel"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = self.resumed_at = state["step"]
+        self.seconds = state["seconds"]
 
     def _parameter_groups(self) -> list[dict[str, object]]:
         recipe = self.recipe
@@ -163,8 +172,8 @@ class Trainer:
         for root in (self.model, self.pixel):
             for name, module in root.named_modules():
                 in_backbone = name.startswith("backbone")
-                for parameter in module.parameters(recurse=False):
-                    decays = parameter.dim() > 1 and not isinstance(module, NO_DECAY)
+                for own, parameter in module.named_parameters(recurse=False):
+                    decays = parameter.dim() > 1 and not isinstance(module, NO_DECAY) and own not in NO_DECAY_NAMES
                     groups.setdefault((in_backbone, decays), []).append(parameter)
         return [
             {

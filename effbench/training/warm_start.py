@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,16 +30,25 @@ from effbench.study.source import source_hash
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.trainer import Recipe, StepReport, Trainer
 
+EMBEDDED_SOURCE = "effbench.data.embedded"
+"""What generates the embedded set: its recipe is part of what a warm start has seen."""
+
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What is trained: everything that the encoders of one study share."""
+    """What is trained: everything that the encoders of one study share.
 
+    `dataset` names the data for good: another set, or another size of it, is another warm start.
+    """
+
+    dataset: str
     backbone: str
+    backbone_settings: Mapping[str, Any]
     dim: int
     queries: int
     decoder_settings: Mapping[str, Any]
     recipe: Recipe
+    device: str = "cpu"
 
 
 class ProjectionNeck(Encoder):
@@ -60,35 +68,34 @@ class ProjectionNeck(Encoder):
         return EncoderOutput(mask_features, (maps["res5"], maps["res4"], maps["res3"]))
 
 
-def path_of(start: WarmStart, root: Path) -> Path:
-    """Where the warm start of `start` on the data set `root` is kept: its name holds all it depends on."""
-    depends = [asdict(start), root.name, source_hash([__name__]), torch.__version__]
+def path_of(start: WarmStart) -> Path:
+    """Where the warm start is kept: its name holds all it depends on, the sources included."""
+    depends = [asdict(start), source_hash([__name__, EMBEDDED_SOURCE]), torch.__version__]
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / f"warm-start-{key}.pt"
 
 
 def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | None = None) -> Path:
-    """Train the warm start if it is not there yet, and return its file.
+    """Train the warm start on the data set in `root` if it is not there yet, and return its file.
 
     Resumes after a kill; a second process waits for the first.
     """
-    path = path_of(start, root)
+    path = path_of(start)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
             return path
         data = CocoPanoptic(root, "train2017")
         torch.manual_seed(start.recipe.seed)
-        backbone = build_backbone(start.backbone)
+        backbone = build_backbone(start.backbone, **start.backbone_settings)
         classes = len(data.categories)
         decoder = Mask2FormerDecoder(start.dim, start.dim, classes, start.queries, **start.decoder_settings)
-        model = Segmenter(backbone, ProjectionNeck(backbone.features, start.dim), decoder)
+        model = Segmenter(backbone, ProjectionNeck(backbone.features, start.dim), decoder).to(start.device)
         unfinished = path.with_suffix(".partial")
-        began = time.monotonic()
         trainer = Trainer(model, InMemory(data), classes, start.recipe, unfinished, on_step)
         trainer.run()
         state = {name: getattr(model, name).state_dict() for name in ("backbone", "decoder")}
-        save_atomic({**state, "seconds": time.monotonic() - began}, path)
+        save_atomic({**state, "seconds": trainer.seconds}, path)
         unfinished.unlink(missing_ok=True)
     return path
 

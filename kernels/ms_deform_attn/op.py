@@ -16,7 +16,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 from effbench.kernels.ms_deform_attn import costs, reference
 
-IMPLEMENTATIONS = ("reference",)
+_RUNS = {"reference": reference}
+IMPLEMENTATIONS = tuple(_RUNS)
 """Names that `impl` takes besides "auto"."""
 
 
@@ -46,8 +47,9 @@ def ms_deform_attn(
     Args:
         value: (B, S, M, D), the projected tokens of all levels, level after level, row-major.
         spatial_shapes: (H, W) of each of the L levels, as Python ints; their areas sum to S.
-        sampling_locations: (B, Q, M, L, P, 2) as (x, y) in [0, 1] over each map; outside reads zeros.
-        attention_weights: (B, Q, M, L, P), any values (softmax is the caller's).
+        sampling_locations: (B, Q, M, L, P, 2) as (x, y) in [0, 1] over each map; outside reads zeros. Beside a
+            16-bit value they may, and should, be float32: bfloat16 misses by pixels on wide maps.
+        attention_weights: (B, Q, M, L, P), any values (softmax is the caller's), in value's dtype or float32.
         impl: "auto" or a name in `IMPLEMENTATIONS`.
 
     Returns:
@@ -85,9 +87,11 @@ def _check(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, 
         )
     if weights.shape != locations.shape[:-1]:
         raise ValueError(f"attention_weights has shape {tuple(weights.shape)}, expected {tuple(locations.shape[:-1])}")
-    if len({t.dtype for t in (value, locations, weights)}) > 1 or not value.is_floating_point():
+    allowed = {value.dtype, torch.float32}
+    if not value.is_floating_point() or not {locations.dtype, weights.dtype} <= allowed:
         raise ValueError(
-            f"dtypes are {value.dtype}, {locations.dtype}, {weights.dtype}; expected one floating dtype for all"
+            f"dtypes are {value.dtype}, {locations.dtype}, {weights.dtype}; expected a floating value, and locations "
+            "and weights in its dtype or in float32"
         )
     if len({t.device for t in (value, locations, weights)}) > 1:
         raise ValueError(
@@ -107,7 +111,7 @@ def _forward(
     attention_weights: Tensor,
     impl: str,
 ) -> Tensor:
-    return reference.forward(value, _pairs(spatial_shapes), sampling_locations, attention_weights)
+    return _RUNS[impl].forward(value, _pairs(spatial_shapes), sampling_locations, attention_weights)
 
 
 @_forward.register_fake
@@ -131,7 +135,7 @@ def _backward(
     attention_weights: Tensor,
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return reference.backward(grad, value, _pairs(spatial_shapes), sampling_locations, attention_weights)
+    return _RUNS[impl].backward(grad, value, _pairs(spatial_shapes), sampling_locations, attention_weights)
 
 
 @_backward.register_fake

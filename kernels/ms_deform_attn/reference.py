@@ -7,6 +7,7 @@ Semantics follow the released kernel of Deformable DETR: bilinear interpolation 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -18,10 +19,19 @@ OUTSIDE = -2.0  # of every map, further than interpolation reaches
 Shapes = Sequence[tuple[int, int]]
 
 
+def _widest(*tensors: Tensor) -> torch.dtype:
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+
+
 def _levels(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
-    """Per level: its token range, and value (B*M, D, H, W), grid (B*M, Q, P, 2), weights (B*M, 1, Q, P)."""
+    """Per level: its token range, and value (B*M, D, H, W), grid (B*M, Q, P, 2), weights (B*M, 1, Q, P).
+
+    All in the widest of the three dtypes, so that float32 locations stay exact beside a 16-bit value.
+    """
+    widest = _widest(value, locations, weights)
+    value, locations, weights = value.to(widest), locations.to(widest), weights.to(widest)
     B, _, M, D = value.shape
     Q, P = locations.shape[1], locations.shape[4]
     locations = torch.where(locations.isfinite(), locations, OUTSIDE)
@@ -39,13 +49,13 @@ def forward(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -
     """The operator's output (B, Q, M*D), in value's dtype; arguments as in `ms_deform_attn`."""
     B, _, M, D = value.shape
     Q = locations.shape[1]
-    output = value.new_zeros(B * M, D, Q)
+    output = value.new_zeros(B * M, D, Q, dtype=_widest(value, locations, weights))
     if output.numel() == 0:  # grid_sample refuses empty batches
-        return output.view(B, Q, M * D)
+        return value.new_zeros(B, Q, M * D)
     for _, _, maps, grid, weight in _levels(value, shapes, locations, weights):
         sampled = torch.grid_sampler_2d(maps, grid, _BILINEAR, _ZEROS, False)  # (B*M, D, Q, P)
         output += (sampled * weight).sum(-1)
-    return output.view(B, M * D, Q).transpose(1, 2).contiguous()
+    return output.view(B, M * D, Q).transpose(1, 2).to(value.dtype).contiguous()
 
 
 def backward(

@@ -1,0 +1,64 @@
+"""What training probes make of a cell: its data, recipe and warm start, and how their progress is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from effbench.data.embedded import embedded_root
+from effbench.probes.base import Context, parse_size
+from effbench.study.cell import Cell
+from effbench.training.criterion import CriterionSettings
+from effbench.training.trainer import Recipe, StepReport
+from effbench.training.warm_start import WarmStart
+
+EMBEDDED = "embedded/"
+
+
+def data_root(cell: Cell, context: Context) -> Path:
+    """The data set's folder: generated at the cell's size if it is an embedded part, else the context's data root."""
+    if not is_embedded(cell):
+        return Path(context.inputs["data_root"])
+    return embedded_root(
+        cell.dataset.removeprefix(EMBEDDED),
+        size=parse_size(cell.size)[0],
+        progress=lambda done, total: context.report(done=done, total=total, phase="generating images"),
+    )
+
+
+def is_embedded(cell: Cell) -> bool:
+    """Whether the cell's data are generated, and small enough to be held in memory."""
+    return cell.dataset.startswith(EMBEDDED)
+
+
+def parse_recipe(fields: Mapping[str, Any]) -> Recipe:
+    """A Recipe from plain JSON."""
+    return Recipe(**{**fields, "criterion": CriterionSettings(**fields.get("criterion", {}))})
+
+
+def parse_warm_start(cell: Cell) -> WarmStart | None:
+    """The warm start that the cell's options ask for, or None."""
+    fields = cell.options.get("warm_start")
+    if fields is None:
+        return None
+    return WarmStart(
+        dataset=f"{cell.dataset} {cell.size}",
+        backbone=cell.backbone,
+        backbone_settings=cell.backbone_settings,
+        dim=cell.width["dim"],
+        queries=cell.queries,
+        decoder_settings=cell.decoder_settings,
+        recipe=parse_recipe(fields),
+        device=cell.device,
+    )
+
+
+def show_training(context: Context, phase: str) -> Callable[[StepReport], None]:
+    """A trainer's `on_step` that reports steps and losses."""
+
+    def on_step(report: StepReport) -> None:
+        shown = {name: round(loss, 2) for name, loss in report.losses.items()}
+        context.report(done=report.step, total=report.steps, phase=phase, **shown)
+
+    return on_step
