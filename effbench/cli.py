@@ -226,6 +226,8 @@ def macs(
     for component in counted["papers"]:
         table.add_row(component, *(f"{counted[convention][component]:.3f}" for convention in ("papers", "complete")))
     console.print(table)
+    left_out = ", ".join(f"{operator} {gmacs:.3f}" for operator, gmacs in counted["left_out"].items())
+    console.print(f"papers leaves out: {left_out or 'nothing'}", soft_wrap=True)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.data_root import identify
-from effbench.study.suite import Options, Plan, Published, Suite, System, Task
+from effbench.study.suite import Column, Options, Plan, Published, Suite, System, Task, TradeOff
 
 BASELINE = System("mask2former")
 
@@ -24,16 +24,17 @@ SYSTEMS = (
     System("fpn"),
 )
 
+# PRO-SCALE's R50 rows on COCO were counted on the first 30 images of val2017, the encoder on the last of them.
+FIRST_30, TABLE_1 = "coco:first30", "PRO-SCALE, Table 1"
 PUBLISHED = (
-    # PRO-SCALE's R50 rows on COCO were counted on the first 30 images of val2017, the encoder on the last of them.
-    Published("mask2former", "gmacs_encoder", 135.00, "PRO-SCALE, Table 1"),
-    Published("mask2former", "gmacs_total", 229.10, "PRO-SCALE, Table 1"),
-    Published("proscale(p=(1,1,1))", "gmacs_encoder", 30.25, "PRO-SCALE, Table 1"),
-    Published("proscale(p=(1,1,1))", "gmacs_total", 131.40, "PRO-SCALE, Table 1"),
-    Published("proscale(p=(3,3,3))", "gmacs_encoder", 67.45, "PRO-SCALE, Table 1"),
-    Published("proscale(p=(3,3,3))", "gmacs_total", 166.10, "PRO-SCALE, Table 1"),
+    Published("mask2former", "r50", FIRST_30, "gmacs_encoder", 135.00, TABLE_1),
+    Published("mask2former", "r50", FIRST_30, "gmacs_total", 229.10, TABLE_1),
+    Published("proscale(p=(1,1,1))", "r50", FIRST_30, "gmacs_encoder", 30.25, TABLE_1),
+    Published("proscale(p=(1,1,1))", "r50", FIRST_30, "gmacs_total", 131.40, TABLE_1),
+    Published("proscale(p=(3,3,3))", "r50", FIRST_30, "gmacs_encoder", 67.45, TABLE_1),
+    Published("proscale(p=(3,3,3))", "r50", FIRST_30, "gmacs_total", 166.10, TABLE_1),
 )
-MAC_SIZES = ("coco", "coco:first30")
+MAC_SIZES = ("coco", FIRST_30)
 
 PAPER: dict[str, Any] = {"backbone": "r50", "classes": 133, "queries": 100, "dataset": "coco"}
 LATENCY_SIZE = "512x512"
@@ -68,6 +69,45 @@ SMOKE_NOTES = (
 )
 
 
+GMACS: dict[str, Any] = {"probe": "macs", "scale": 1e-9, "digits": 2}
+MS: dict[str, Any] = {"probe": "latency", "value": "p50", "scale": 1e3, "ratio": True}
+NARROW_PQ: dict[str, Any] = {"probe": "quality", "narrow": True}
+QUICK_COLUMNS = (
+    Column("encoder GMACs", value="papers.encoder", size=FIRST_30, printed="gmacs_encoder", **GMACS),
+    Column("total GMACs", value="papers.total", size=FIRST_30, printed="gmacs_total", **GMACS),
+    Column("encoder M parameters", probe="parameters", value="encoder", scale=1e-6, digits=2),
+    Column("encoder ms", digits=0, **MS),
+    Column("narrow encoder GMACs", value="papers.encoder", narrow=True, **{**GMACS, "digits": 3}),
+    Column("narrow encoder ms", narrow=True, **MS),
+    Column("PQ", value="all.pq", **NARROW_PQ),
+    Column("PQ things", value="things.pq", **NARROW_PQ),
+    Column("PQ stuff", value="stuff.pq", **NARROW_PQ),
+)
+QUICK_LEGEND = (
+    "Full width (ResNet-50, width 256): GMACs in the papers' convention at the papers' input, beside the GFLOPs that "
+    f"they print; encoder ms is the median at {LATENCY_SIZE} on the CPU. Narrow (what was trained here, at 128x128): "
+    "GMACs, median ms and panoptic quality in percent."
+)
+QUICK_FIGURE = TradeOff(
+    y=("PQ", "PQ on the embedded validation set, %"),
+    x={"narrow encoder GMACs": "encoder GMACs per image", "narrow encoder ms": "encoder ms per image (median, CPU)"},
+    caption="Narrow models, one seed; bars: 95% bootstrap intervals over the images",
+)
+SMOKE_COLUMNS = (
+    Column("encoder GMACs", value="papers.encoder", **GMACS),
+    Column("total GMACs", value="papers.total", **GMACS),
+    Column("encoder ms", digits=0, **MS),
+    Column("PQ (smoke)", value="all.pq", digits=2, **NARROW_PQ),
+    Column("PQ things (smoke)", value="things.pq", digits=2, **NARROW_PQ),
+    Column("PQ stuff (smoke)", value="stuff.pq", digits=2, **NARROW_PQ),
+)
+SMOKE_LEGEND = (
+    "Full width (ResNet-50, width 256) on the data root's photos at 800/1333: GMACs in the papers' convention, mean "
+    "over all photos; encoder ms is the median over the timed ones on the CPU. The quality is a narrow model's after "
+    "a few steps."
+)
+
+
 def plan(options: Options) -> Plan:
     """The tasks of `quick`, or of `smoke` where a data root is given."""
     profile = options.profile or ("smoke" if options.data_root else "quick")
@@ -79,8 +119,9 @@ def plan(options: Options) -> Plan:
         raise InputError("--limit counts photos of a data root; expected --data-root with it")
     systems = _chosen(options.systems)
     if options.data_root is not None:
-        return Plan("smoke", _smoke(systems, options.data_root, options.limit or 8), SMOKE_NOTES, BASELINE.label)
-    return Plan("quick", _quick(systems), QUICK_NOTES, BASELINE.label)
+        tasks = _smoke(systems, options.data_root, options.limit or 8)
+        return Plan("smoke", tasks, SMOKE_NOTES, BASELINE.label, SMOKE_COLUMNS, SMOKE_LEGEND)
+    return Plan("quick", _quick(systems), QUICK_NOTES, BASELINE.label, QUICK_COLUMNS, QUICK_LEGEND, QUICK_FIGURE)
 
 
 def _chosen(names: tuple[str, ...]) -> list[System]:

@@ -45,6 +45,13 @@ class MacCount:
         result = {c: sum(n for (component, _), n in counts.items() if component == c) for c in COMPONENTS}
         return {**result, "total": sum(result.values())}
 
+    def left_out(self) -> dict[str, int]:
+        """operator -> MACs that the complete convention counts and the papers' does not."""
+        missing: Counter[str] = Counter()
+        for (component, operator), macs in self.complete.items():
+            missing[operator] += macs - self.papers[component, operator]
+        return {operator: macs for operator, macs in missing.items() if macs}
+
 
 class _Attention(TorchFunctionMode):
     """Counts whole attentions by formula, so that it does not matter which kernel or decomposition runs them."""

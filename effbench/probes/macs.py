@@ -6,7 +6,6 @@ Needs no data, no weights and no compute. Deterministic: one sample.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from effbench.data.coco_panoptic import CocoPanoptic
@@ -37,16 +36,21 @@ def measure(cell: Cell, context: Context) -> Measurement:
 def count(model: Segmenter, protocol: SizeProtocol, queries: int, classes: int) -> dict[str, dict[str, float]]:
     """convention -> component -> mean MACs per image over the protocol's inputs, `total` included.
 
+    A third entry, "left_out", says operator by operator what the papers' convention misses of the complete one.
     Under `encoder_of_last`, "encoder" is the last input's while everything else, the total too, is the mean: then
     the components do not sum to the total.
     """
-    by_padded: dict[tuple[int, int], Mapping[str, dict[str, int]]] = {}
+    by_padded: dict[tuple[int, int], dict[str, dict[str, int]]] = {}
+    left_out: Counter[str] = Counter()
     sums: dict[str, Counter[str]] = {convention: Counter() for convention in CONVENTIONS}
     images = sum(i.images for i in protocol.inputs)
     for item in protocol.inputs:
         if item.padded not in by_padded:
             counted = count_model(model, *item.padded)
             by_padded[item.padded] = {c: counted.by_component(c) for c in CONVENTIONS}
+            by_padded[item.padded]["left_out"] = counted.left_out()
+        for operator, macs in by_padded[item.padded]["left_out"].items():
+            left_out[operator] += item.images * macs
         post = count_post_processing(queries, classes, item.padded, item.resized, item.original)
         for convention in CONVENTIONS:
             for component in COMPONENTS:
@@ -59,4 +63,5 @@ def count(model: Segmenter, protocol: SizeProtocol, queries: int, classes: int) 
         if protocol.encoder_of_last:
             means["encoder"] = by_padded[protocol.inputs[-1].padded][convention]["encoder"]
         result[convention] = {**means, "total": total}
+    result["left_out"] = {operator: macs / images for operator, macs in left_out.items()}
     return result

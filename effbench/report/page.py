@@ -10,6 +10,7 @@ import pandas as pd
 from effbench.report import table
 from effbench.report.figures import trade_off
 from effbench.study.record import Record
+from effbench.study.runner import task_key
 from effbench.study.suite import Plan, Suite
 
 FIGURE = "trade_off.png"
@@ -23,61 +24,57 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     folder.mkdir(parents=True, exist_ok=True)
     shown = table.latest(records, plan.tasks)
     numbers = table.main_table(shown, plan, suite.published)
-    text = table.formatted(numbers, plan.profile)
-    figure = trade_off(numbers, table.quality_intervals(shown), folder / FIGURE)
+    text = table.formatted(numbers, plan.columns)
+    drawn = plan.figure and trade_off(numbers, plan.figure, table.quality_intervals(shown), folder / FIGURE)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",
         "\n".join(f"- {note}" for note in plan.notes),
         "## Systems",
-        table.LEGEND[plan.profile],
+        plan.legend,
         _markdown(text.rename_axis("system").reset_index()),
-        f"![Quality against cost]({FIGURE})" if figure else "",
-        *_printed(shown, suite),
-        *_quality(shown),
-        *_counts(shown, plan),
-        "## Times",
-        "Host clock around the encoder's forward, device synchronised; one process per system, alone on the machine; "
-        "all samples are in records.jsonl.",
-        _markdown(table.timing_table(shown)),
+        f"![Quality against cost]({FIGURE})" if drawn else "",
+        *_section(
+            "Printed GFLOPs",
+            "One GFLOP in print is one giga multiply-accumulate. Under coco:firstN, as the papers' tool has it, the "
+            "total is the mean over the first N images of val2017 and the encoder is that of the last one.",
+            table.printed_table(shown, suite.published),
+        ),
+        *_section(
+            "Quality",
+            "Percent, on validation images that nothing was tuned on.",
+            table.quality_table(shown),
+        ),
+        *_section(
+            "Multiply-accumulates by component",
+            "GMACs per image in the papers' convention. `other` is the encoder's top-down resize, which the papers' "
+            "tool leaves out of the encoder; coco is the exact mean over val2017's image sizes. Under coco:firstN the "
+            "encoder is the last image's, so that the components do not sum to the total.",
+            table.components_table(shown),
+        ),
+        *_section(
+            "What the papers' convention leaves out",
+            "GMACs per image and operator, which the complete convention adds.",
+            table.left_out_table(shown),
+        ),
+        *_section(
+            "Times",
+            "Host clock around the encoder's forward, device synchronised; a process per system, no other task of "
+            "the run beside it; all samples are in records.jsonl.",
+            table.timing_table(shown),
+        ),
         *_checks(shown),
         *_troubles(shown, plan),
         "## How this was made",
-        _provenance(shown, command),
+        _provenance(shown, plan, command),
     ]
     (folder / "README.md").write_text("\n\n".join(section for section in sections if section) + "\n")
     return text
 
 
-def _printed(records: Sequence[Record], suite: Suite) -> list[str]:
-    sizes = {record.cell["size"] for record in records if str(record.cell["size"]).startswith("coco:first")}
-    if not sizes:
-        return []
-    size = sizes.pop()
-    return [
-        "## Printed GFLOPs",
-        f"Counted at the input that the paper used ({size}: the total is the mean over these images of val2017, the "
-        "encoder is that of the last one). One GFLOP in print is one giga multiply-accumulate.",
-        _markdown(table.printed_table(records, suite.published, size)),
-    ]
-
-
-def _quality(records: Sequence[Record]) -> list[str]:
-    rows = table.quality_table(records)
-    return (
-        ["## Quality", "Percent, on validation images that nothing was tuned on.", _markdown(rows)] if len(rows) else []
-    )
-
-
-def _counts(records: Sequence[Record], plan: Plan) -> list[str]:
-    size = "data" if plan.profile == "smoke" else "coco"
-    return [
-        "## Multiply-accumulates by component",
-        "GMACs per image in the papers' convention, ResNet-50 and 133 classes. `other` is the encoder's top-down "
-        "resize, which the papers' tool leaves out of the encoder. The complete convention adds the deformable "
-        "sampling and the masked attention's QK^T.",
-        _markdown(table.components_table(records, size)),
-    ]
+def _section(title: str, text: str, frame: pd.DataFrame) -> list[str]:
+    """Heading, text and table, or nothing for an empty table."""
+    return [f"## {title}", text, _markdown(frame)] if len(frame) else []
 
 
 def _checks(records: Sequence[Record]) -> list[str]:
@@ -90,7 +87,7 @@ def _checks(records: Sequence[Record]) -> list[str]:
         for record in records
         if record.probe == "ground_truth" and record.status == "ok"
     ]
-    return ["## Reader and metric", _markdown(pd.DataFrame(rows))] if rows else []
+    return _section("Reader and metric", "", pd.DataFrame(rows))
 
 
 def _troubles(records: Sequence[Record], plan: Plan) -> list[str]:
@@ -105,7 +102,7 @@ def _troubles(records: Sequence[Record], plan: Plan) -> list[str]:
     return ["## Not measured", "\n".join(lines)] if lines else []
 
 
-def _provenance(records: Sequence[Record], command: str) -> str:
+def _provenance(records: Sequence[Record], plan: Plan, command: str) -> str:
     environments = {str(sorted(record.environment.items())): record.environment for record in records}
     commits = sorted({f"{r.commit or 'no checkout'}{' with local changes' if r.dirty else ''}" for r in records})
     seconds = sum(record.seconds for record in records)
@@ -116,6 +113,9 @@ def _provenance(records: Sequence[Record], command: str) -> str:
     ]
     if len(environments) > 1:
         lines.append("- The records come from more than one environment: their times must not be compared.")
+    today = {task_key(task) for task in plan.tasks}
+    if old := sum(record.key not in today for record in records):
+        lines.append(f"- {old} records are of other sources, libraries or machines than those at hand now.")
     lines.append(f"- {len(records)} records, {seconds:.0f} s of measuring in all (tasks run side by side).")
     lines.append("- Raw samples, settings and recipes of every number: records.jsonl beside this page.")
     for record in records:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,89 +13,32 @@ from effbench.quality.bootstrap import bootstrap_pq, interval
 from effbench.study.cell import Cell
 from effbench.study.record import Record
 from effbench.study.statistics import LEAST_SAMPLES, percentile, spread
-from effbench.study.suite import Plan, Published, Task
+from effbench.study.suite import Column, Plan, Published, Task
 
 GIGA = 1e9
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the table.
-
-    Attributes:
-        title: heading.
-        probe: whose record fills it.
-        applies: which cells' records do.
-        value: record -> number.
-        digits: after the decimal point.
-        printed: metric of the published numbers that stand in the next column, or None.
-        ratio: whether the ratio to the baseline stands in the next column.
-    """
-
-    title: str
-    probe: str
-    applies: Callable[[Cell], bool]
-    value: Callable[[Record], float]
-    digits: int = 1
-    printed: str | None = None
-    ratio: bool = False
+def value_of(column: Column, record: Record) -> float:
+    """What the record says for the column, in the column's unit; NaN for a median of too few samples."""
+    if column.value == "p50":
+        few = len(record.samples) < LEAST_SAMPLES[50]
+        return math.nan if few else column.scale * percentile(record.samples, 50)
+    if column.value == "sample":
+        return column.scale * record.samples[0]
+    value: Any = record.detail
+    for name in column.value.split("."):
+        value = value[name]
+    return column.scale * float(value)
 
 
-def _full(cell: Cell) -> bool:
-    return not cell.width
-
-
-def _narrow(cell: Cell) -> bool:
-    return bool(cell.width)
-
-
-def _first(cell: Cell) -> bool:
-    return _full(cell) and cell.size.startswith("coco:first")
-
-
-def _macs(component: str) -> Callable[[Record], float]:
-    return lambda record: record.detail["papers"][component] / GIGA
-
-
-def _ms(record: Record) -> float:
-    """NaN where the sample is too small for a median."""
-    few = len(record.samples) < LEAST_SAMPLES[50]
-    return float("nan") if few else 1000 * percentile(record.samples, 50)
-
-
-def _quality(group: str, metric: str) -> Callable[[Record], float]:
-    return lambda record: record.detail[group][metric]
-
-
-NARROW_MACS, NARROW_MS, PQ = "narrow encoder GMACs", "narrow encoder ms", "PQ"
-QUICK = (
-    Column("encoder GMACs", "macs", _first, _macs("encoder"), 2, printed="gmacs_encoder"),
-    Column("total GMACs", "macs", _first, _macs("total"), 2, printed="gmacs_total"),
-    Column("encoder M parameters", "parameters", _full, lambda record: record.samples[0] / 1e6, 2),
-    Column("encoder ms", "latency", _full, _ms, 0, ratio=True),
-    Column(NARROW_MACS, "macs", _narrow, _macs("encoder"), 3),
-    Column(NARROW_MS, "latency", _narrow, _ms, 1, ratio=True),
-    Column(PQ, "quality", _narrow, _quality("all", "pq")),
-    Column("PQ things", "quality", _narrow, _quality("things", "pq")),
-    Column("PQ stuff", "quality", _narrow, _quality("stuff", "pq")),
-)
-SMOKE = (
-    Column("encoder GMACs", "macs", _full, _macs("encoder"), 2),
-    Column("total GMACs", "macs", _full, _macs("total"), 2),
-    Column("encoder ms", "latency", _full, _ms, 0, ratio=True),
-    Column("PQ (smoke)", "quality", _narrow, _quality("all", "pq"), 2),
-    Column("PQ things (smoke)", "quality", _narrow, _quality("things", "pq"), 2),
-    Column("PQ stuff (smoke)", "quality", _narrow, _quality("stuff", "pq"), 2),
-)
-COLUMNS: Mapping[str, Sequence[Column]] = {"quick": QUICK, "smoke": SMOKE}
-LEGEND = {
-    "quick": "Full width (ResNet-50, width 256): GMACs in the papers' convention at the papers' input, beside the "
-    "GFLOPs that they print; encoder milliseconds are the median at 512x512. Narrow (what was trained here, 128x128): "
-    "GMACs, median milliseconds and panoptic quality in percent.",
-    "smoke": "Full width (ResNet-50, width 256) on the data root's photos at 800/1333: GMACs in the papers' "
-    "convention, mean over all photos; median encoder milliseconds over the timed ones. The quality is a narrow "
-    "model's after a few steps.",
-}
+def _fills(column: Column, record: Record) -> bool:
+    cell = record.cell
+    return (
+        record.status == "ok"
+        and record.probe == column.probe
+        and bool(cell["width"]) == column.narrow
+        and column.size in (None, cell["size"])
+    )
 
 
 def latest(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
@@ -111,33 +54,48 @@ def systems(plan: Plan) -> list[str]:
 
 
 def main_table(records: Sequence[Record], plan: Plan, published: Sequence[Published]) -> pd.DataFrame:
-    """Systems x columns as numbers, NaN where no record (or no paper) says anything."""
-    columns = COLUMNS[plan.profile]
-    values: dict[str, dict[str, float]] = {name: {} for name in systems(plan)}
-    for record in records:
-        cell = Cell.from_json(record.cell)
-        for column in columns:
-            if record.status == "ok" and record.probe == column.probe and column.applies(cell):
-                values[cell.system][column.title] = column.value(record)
-    frame = pd.DataFrame.from_dict(values, orient="index", columns=[column.title for column in columns])
-    for column in columns:
-        place = frame.columns.get_loc(column.title) + 1
+    """Systems x columns as numbers, NaN where no record (or no paper) says anything.
+
+    A ratio is taken only between records of one environment and machine. Raises ValueError where two records would
+    fill one place: the plan's columns do not tell its cells apart.
+    """
+    names = systems(plan)
+    table: dict[str, dict[str, float]] = {}
+    for column in plan.columns:
+        filled: dict[str, Record] = {}
+        for record in records:
+            if _fills(column, record):
+                name = Cell.from_json(record.cell).system
+                if name in filled:
+                    raise ValueError(f"two records fill column {column.title!r} of {name}; give the column a size")
+                filled[name] = record
+        values = {name: value_of(column, record) for name, record in filled.items()}
+        table[column.title] = values
         if column.printed:
-            said = {p.system: p.value for p in published if p.metric == column.printed}
-            frame.insert(place, _printed(column), pd.Series(said).reindex(frame.index))
+            table[f"{column.title.removesuffix(' GMACs')} GFLOPs printed"] = {
+                name: claim.value
+                for name, record in filled.items()
+                for claim in published
+                if claim.metric == column.printed and _answers(record, claim)
+            }
         if column.ratio:
-            baseline = frame[column.title].get(plan.baseline, float("nan"))
-            frame.insert(place, f"{column.title} / {plan.baseline}", frame[column.title] / baseline)
-    return frame
+            base = filled.get(plan.baseline)
+            table[f"{column.title} / {plan.baseline}"] = {
+                name: values[name] / values[plan.baseline]
+                for name, record in filled.items()
+                if base and (record.environment, record.host) == (base.environment, base.host)
+            }
+    return pd.DataFrame(table, index=names, dtype=float)
 
 
-def _printed(column: Column) -> str:
-    return f"{column.title.removesuffix(' GMACs')} GFLOPs printed"
+def _answers(record: Record, claim: Published) -> bool:
+    cell = Cell.from_json(record.cell)
+    return (cell.system, cell.backbone, cell.size) == (claim.system, claim.backbone, claim.size)
 
 
-def formatted(frame: pd.DataFrame, profile: str) -> pd.DataFrame:
+def formatted(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """The same as text, each column with its digits; "-" where there is no number."""
-    digits = {column.title: column.digits for column in COLUMNS[profile]}
+    digits = {column.title: column.digits for column in columns}
     return pd.DataFrame(
         {
             title: ["-" if pd.isna(value) else f"{value:.{digits.get(title, 2)}f}" for value in frame[title]]
@@ -170,69 +128,93 @@ def quality_table(records: Sequence[Record]) -> pd.DataFrame:
                 for group in ("all", "things", "stuff")
                 for metric in ("pq", "sq", "rq")
             }
-            recipe = cell.options["recipe"]
+            recipe = detail["recipe"]
             low, high = intervals[cell.system]
             made = {"95% interval of PQ over images": f"{low:.1f} to {high:.1f}"}
             made |= {"images": str(len(detail["per_image"])), "steps": str(recipe["steps"])}
-            made["seed"] = str(recipe.get("seed", 0))
-            rows.append({"system": cell.system, **numbers, **made, "seconds": f"{detail['seconds']['training']:.0f}"})
-    return pd.DataFrame(rows)
-
-
-def printed_table(records: Sequence[Record], published: Sequence[Published], size: str) -> pd.DataFrame:
-    """Printed GFLOPs beside our counts at the input that the paper used."""
-    counted: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        cell = Cell.from_json(record.cell)
-        if record.probe == "macs" and record.status == "ok" and cell.size == size:
-            counted[cell.system] = record.detail["papers"]
-    rows = []
-    for claim in published:
-        if claim.system in counted:
-            component = claim.metric.removeprefix("gmacs_")
-            ours = counted[claim.system][component] / GIGA
+            made["seed"] = str(recipe["seed"])
             rows.append(
                 {
-                    "system": claim.system,
-                    "part": component,
-                    "printed GFLOPs": f"{claim.value:.2f}",
-                    "ours, GMACs": f"{ours:.2f}",
-                    "difference": f"{100 * (ours / claim.value - 1):+.2f}%",
-                    "source": claim.source,
+                    **_model(cell),
+                    "device": cell.device,
+                    **numbers,
+                    **made,
+                    "seconds": f"{detail['seconds']['training']:.0f}",
                 }
             )
     return pd.DataFrame(rows)
 
 
-def components_table(records: Sequence[Record], size: str) -> pd.DataFrame:
-    """GMACs by component of the records counted at `size`, in both conventions' totals."""
+def printed_table(records: Sequence[Record], published: Sequence[Published]) -> pd.DataFrame:
+    """Printed GFLOPs beside our counts at the input that the paper used."""
+    rows = []
+    for claim in published:
+        component = claim.metric.removeprefix("gmacs_")
+        for record in records:
+            if record.probe == "macs" and record.status == "ok" and _answers(record, claim):
+                ours = record.detail["papers"][component] / GIGA
+                rows.append(
+                    {
+                        "system": claim.system,
+                        "backbone": claim.backbone,
+                        "input": claim.size,
+                        "part": component,
+                        "printed GFLOPs": f"{claim.value:.2f}",
+                        "ours, GMACs": f"{ours:.2f}",
+                        "difference": f"{100 * (ours / claim.value - 1):+.2f}%",
+                        "source": claim.source,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def components_table(records: Sequence[Record]) -> pd.DataFrame:
+    """GMACs by component in the papers' convention, and the complete convention's total."""
     rows = []
     for record in records:
-        cell = Cell.from_json(record.cell)
-        if record.probe == "macs" and record.status == "ok" and cell.size == size and _full(cell):
+        if record.probe == "macs" and record.status == "ok":
+            cell = Cell.from_json(record.cell)
             papers = {name: f"{macs / GIGA:.3f}" for name, macs in record.detail["papers"].items()}
             complete = f"{record.detail['complete']['total'] / GIGA:.3f}"
-            rows.append({"system": cell.system, **papers, "total, complete convention": complete})
+            rows.append(
+                {**_model(cell), "input": cell.size, **papers, "total, complete convention": complete},
+            )
     return pd.DataFrame(rows)
+
+
+def left_out_table(records: Sequence[Record]) -> pd.DataFrame:
+    """GMACs that the papers' convention leaves out, an operator to a column."""
+    rows = []
+    for record in records:
+        if record.probe == "macs" and record.status == "ok":
+            cell = Cell.from_json(record.cell)
+            missed = {operator: f"{macs / GIGA:.3f}" for operator, macs in record.detail["left_out"].items()}
+            rows.append({**_model(cell), "input": cell.size, **missed})
+    return pd.DataFrame(rows).fillna("-")
 
 
 def timing_table(records: Sequence[Record]) -> pd.DataFrame:
-    """What stands behind each time: samples, spread, warm-up, implementation."""
+    """What stands behind each time: device, samples, spread, warm-up, implementation."""
     rows = []
     for record in records:
         if record.probe == "latency" and record.status == "ok":
-            cell, median = Cell.from_json(record.cell), _ms(record)
+            cell, few = Cell.from_json(record.cell), len(record.samples) < LEAST_SAMPLES[50]
             rows.append(
                 {
-                    "system": cell.system,
-                    "model": "narrow" if cell.width else "full width",
+                    **_model(cell),
                     "input": ", ".join(record.detail["sizes"]),
-                    "p50, ms": "-" if pd.isna(median) else f"{median:.2f}",
+                    "device": f"{cell.device}, {record.detail['threads']} threads",
+                    "type": cell.dtype,
+                    "p50, ms": "-" if few else f"{1000 * percentile(record.samples, 50):.2f}",
                     "samples": str(len(record.samples)),
                     "interquartile range": f"{100 * spread(record.samples):.0f}%",
                     "warm-up runs": str(len(record.detail["warm_up"])),
-                    "threads": str(record.detail["threads"]),
                     "operator": ", ".join(record.implementation.values()) or "PyTorch",
+                    "started, UTC": record.started_at.removesuffix("+00:00"),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _model(cell: Cell) -> dict[str, str]:
+    return {"system": cell.system, "backbone": cell.backbone, "width": "narrow" if cell.width else "full"}

@@ -57,12 +57,63 @@ class System:
 
 @dataclass(frozen=True)
 class Published:
-    """A printed number that a row of the table answers to."""
+    """A printed number that a row of the table answers to.
+
+    Attributes:
+        system, backbone: of the row in print, under our names.
+        size: the input that the number was really counted or measured on.
+        metric: name of what is printed, as `Column.printed` has it.
+        value, source: the number, and where it stands.
+    """
 
     system: str
+    backbone: str
+    size: str
     metric: str
     value: float
     source: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a report's table, as data.
+
+    Attributes:
+        title: heading.
+        probe: whose record fills it.
+        value: "p50" (median of the samples), "sample" (the only one), or a path in the record's detail ("all.pq").
+        narrow: whether the record is of a cell with a `width`.
+        size: the cell's size, or None for any.
+        scale: factor from the record's unit to the column's.
+        digits: after the decimal point.
+        printed: metric of the published number that stands in the next column, or None.
+        ratio: whether the ratio to the baseline stands in the next column.
+    """
+
+    title: str
+    probe: str
+    value: str
+    narrow: bool = False
+    size: str | None = None
+    scale: float = 1.0
+    digits: int = 1
+    printed: str | None = None
+    ratio: bool = False
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """A figure of one column against others: titles of columns, and the axes' labels.
+
+    Attributes:
+        y: (column, label); its records are of the probe `quality`, whose intervals are drawn.
+        x: column -> label, a panel each.
+        caption: over the figure.
+    """
+
+    y: tuple[str, str]
+    x: Mapping[str, str]
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -84,12 +135,17 @@ class Plan:
         tasks: in order; those that need not run alone run side by side with their neighbours.
         notes: sentences that the report must carry.
         baseline: the system that ratios are taken to.
+        columns, legend: the table, and what it shows in a sentence.
+        figure: of the table's columns, or None.
     """
 
     profile: str
     tasks: Sequence[Task]
     notes: Sequence[str]
     baseline: str
+    columns: Sequence[Column]
+    legend: str
+    figure: TradeOff | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def macs(task: Task, number: int) -> dict[str, Any]:
     scale = GIGA / 1000 if task.cell.width else GIGA
     papers = {name: scale * part for name, part in parts.items()}
     papers["total"] = sum(papers.values())
-    return {"detail": {"papers": papers, "complete": {**papers, "total": papers["total"] + 7 * scale}}}
+    complete = {**papers, "total": papers["total"] + 7 * scale}
+    return {"detail": {"papers": papers, "complete": complete, "left_out": {"ms_deform_attn": 7 * scale}}}
 
 
 def latency(task: Task, number: int) -> dict[str, Any]:
@@ -47,13 +48,15 @@ def quality(task: Task, number: int) -> dict[str, Any]:
         name: {"0": [(30 + number + more) / 100, 1, 0, 0], "9": [(50 + number + more) / 100, 1, 0, 0]}
         for name, more in (("1", 8), ("2", -8))
     }
-    detail = {**scores, "per_image": images, "seconds": seconds, "resumed_at_step": None}
+    recipe = {"seed": 0, **task.cell.options["recipe"]}
+    detail = {**scores, "per_image": images, "recipe": recipe, "seconds": seconds, "resumed_at_step": None}
     return {"samples": [40.0 + number], "unit": "%", "detail": detail}
 
 
 def parameters(task: Task, number: int) -> dict[str, Any]:
     """Encoders of 1.25, 2.25, 3.25, 4.25 million parameters."""
-    return {"samples": [1e6 * number + 250_000], "unit": "parameters"}
+    encoder = 1e6 * number + 250_000
+    return {"samples": [encoder], "unit": "parameters", "detail": {"encoder": encoder}}
 
 
 def warm_start(task: Task, number: int) -> dict[str, Any]:

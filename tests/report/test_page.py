@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effbench.report import page, table
+from effbench.report import page
 from effbench.study.record import Record
 from effbench.study.suite import Plan, Suite
 
@@ -58,7 +58,7 @@ def test_the_first_table_has_every_system_with_its_numbers(complete: str) -> Non
     head, _, *rows = tables(complete)[0]
     assert [row[0] for row in rows] == ["mask2former", "proscale(p=(1,1,1))", "proscale(p=(3,3,3))", "fpn"]
     last = dict(zip(head, rows[-1], strict=True))
-    assert (last["encoder GMACs"], last["encoder ms"], last[table.PQ]) == ("400.00", "400", "44.0")
+    assert (last["encoder GMACs"], last["encoder ms"], last["PQ"]) == ("400.00", "400", "44.0")
     assert "-" in last.values(), "no paper prints the FPN"
 
 
@@ -144,10 +144,17 @@ def test_the_figure_is_a_picture_of_sane_size(complete: str, folder: Path) -> No
     assert len(coloured) >= 4, "a mark of its own colour per system"
 
 
-def test_a_figure_with_holes_is_not_drawn(write: Callable[..., str], quick: Plan, answer: Answer, folder: Path) -> None:
+def test_a_figure_without_quality_is_not_drawn(
+    write: Callable[..., str], quick: Plan, answer: Answer, folder: Path
+) -> None:
     text = write(quick, [answer(task) for task in quick.tasks if task.probe != "quality"])
     assert page.FIGURE not in text
     assert not (folder / page.FIGURE).exists()
+
+
+def test_records_that_are_not_todays_are_counted(write: Callable[..., str], quick: Plan, answer: Answer) -> None:
+    text = write(quick, [answer(task) for task in quick.tasks])
+    assert f"{len(quick.tasks)} records are of other sources" in text
 
 
 def test_an_interval_may_lie_beside_its_estimate(
