@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from effbench.study.record import Record
 
@@ -28,8 +29,9 @@ class ProgressDisplay:
             BarColumn(bar_width=16),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeRemainingColumn(),
-            TextColumn("left, {task.fields[shown]}"),  # last: a narrow terminal cuts it
+            TextColumn("left, {task.fields[shown]}", table_column=Column(no_wrap=True, ratio=1)),  # cut when narrow
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
 
