@@ -14,7 +14,11 @@ import pytest
 from effbench import cli
 from effbench.data.embedded import embedded_root
 from effbench.encoders.registry import registered
-from effbench.study.runner import Outcome, Runner
+from effbench.probes.mac_count import CONVENTIONS
+from effbench.study.environment import environment
+from effbench.study.record import Record, RecordBook
+from effbench.study.runner import Outcome, Runner, task_key
+from effbench.study.suite import Options, find_suite
 
 SMALL = ("--backbone", "resnet_mini", "--size", "64x96")
 
@@ -129,17 +133,19 @@ COMPONENTS = {"backbone", "encoder", "decoder", "post_processing", "other", "tot
 def test_macs_as_json_has_the_documented_keys(effbench: Call) -> None:
     answer = effbench("macs", "proscale", "--set", "p=1,1,1", *SMALL, "--json")
     assert answer.code == 0
-    keys = {"system", "settings", "backbone", "size", "classes", "queries", "unit", "papers", "complete"}
+    keys = {"system", "settings", "backbone", "size", "classes", "queries", "unit", *CONVENTIONS, "left_out"}
     assert answer.last.keys() == keys
     assert answer.last["papers"].keys() == answer.last["complete"].keys() == COMPONENTS
     assert (answer.last["system"], answer.last["unit"]) == ("proscale", "GMAC")
     assert (answer.last["backbone"], answer.last["size"]) == ("resnet_mini", "64x96")
     assert answer.last["settings"]["p"] == [1, 1, 1]
     assert answer.last["settings"]["dim"] == 256, "defaults are said, too"
-    for convention in ("papers", "complete"):
+    for convention in CONVENTIONS:
         parts = dict(answer.last[convention])
         assert parts.pop("total") == pytest.approx(sum(parts.values()))
     assert answer.last["complete"]["encoder"] > answer.last["papers"]["encoder"]
+    missed = answer.last["complete"]["total"] - answer.last["papers"]["total"]
+    assert missed == pytest.approx(sum(answer.last["left_out"].values()))
 
 
 @pytest.mark.parametrize("size", ["1024x2048", "cityscapes"])
@@ -174,7 +180,7 @@ def test_more_classes_cost_more(effbench: Call) -> None:
 def test_macs_for_reading(effbench: Call) -> None:
     answer = effbench("macs", "fpn", *SMALL)
     assert answer.code == 0
-    assert all(word in answer.out for word in (*COMPONENTS, "papers", "complete", "GMACs"))
+    assert all(word in answer.out for word in (*COMPONENTS, *CONVENTIONS, "GMACs", "papers leaves out: "))
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -219,7 +225,7 @@ def test_macs_refuses_in_one_line(arguments: list[str], parts: list[str], effben
 def test_a_bad_data_root_is_one_line_and_leaves_nothing(command: str, effbench: Call, tmp_path: Path) -> None:
     results = tmp_path / "results"
     answer = effbench(command, "coco", "--data-root", "/nonexistent", "--results", results)
-    assert_one_line(answer, "/nonexistent is no COCO panoptic data root", "expected annotations/")
+    assert_one_line(answer, "/nonexistent/train2017", "not found; expected the COCO panoptic layout")
     assert not results.exists()
 
 
@@ -277,6 +283,15 @@ def test_train_refuses_a_bad_data_root(effbench: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_where_a_folder_should_be_is_one_line(effbench: Call, tmp_path: Path, photos: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    for out in (file, file / "out"):
+        answer = effbench("train", "fpn", "--steps", 1, "--out", out, "--data-root", photos)
+        assert_one_line(answer, str(file), "name a file or folder that can be read and written")
+    assert file.read_text() == "no folder"
+
+
 def test_eval_refuses_a_folder_without_a_model(effbench: Call, tmp_path: Path, photos: Path) -> None:
     assert_one_line(effbench("eval", tmp_path, "--data-root", photos), "model.json not found", "effbench train")
 
@@ -285,7 +300,11 @@ def test_the_real_process_prints_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "effbench.cli", "run", "coco", "--data-root", "/nonexistent"]
     root = str(Path(__file__).parents[1])
     done = subprocess.run([*command, "--results", str(tmp_path / "results")], capture_output=True, text=True, cwd=root)
-    assert_one_line(Answer(done.returncode, done.stdout, done.stderr), "/nonexistent is no COCO panoptic data root")
+    assert_one_line(
+        Answer(done.returncode, done.stdout, done.stderr),
+        "/nonexistent/train2017",
+        "not found; expected the COCO panoptic layout",
+    )
     assert done.stdout == ""
     assert not (tmp_path / "results").exists()
 
@@ -300,17 +319,73 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(effbench: Call, tmp_pa
         assert answer.code == 0
         tasks = answer.last["tasks"]
         assert answer.last["folder"].startswith(str(results))
-        assert tasks and not any(task["finished"] for task in tasks)
-        assert all(task["task"] in answer.out for task in tasks)
+        assert tasks and all(task.keys() == {"task", "status"} for task in tasks)
+        assert {task["status"] for task in tasks} == {"to do"}
+        assert all(f"to do  {task['task']}" in answer.out for task in tasks)
         assert any("fpn" in task["task"] for task in tasks)
     assert not results.exists()
 
 
-def test_a_dry_run_tells_what_is_skipped_and_why(effbench: Call, tmp_path: Path, photos: Path) -> None:
-    answer = effbench("run", "coco", "--data-root", photos, "--dry-run", "--json", "--results", tmp_path)
-    skipped = [task["skip"] for task in answer.last["tasks"] if task["skip"]]
-    assert skipped == ["no folder panoptic_sample beside the data root"]
-    assert skipped[0] in answer.out
+@pytest.fixture
+def on_record(effbench: Call, tmp_path: Path) -> Callable[..., Path]:
+    """A results folder with a record of every task of `run coco`: its status and detail by the task's number."""
+
+    def write(says: Callable[[int], dict[str, Any]]) -> Path:
+        folder = Path(effbench("run", "coco", "--dry-run", "--json", "--results", tmp_path).last["folder"])
+        book = RecordBook(folder / "records.jsonl")
+        for number, task in enumerate(find_suite("coco").plan(Options()).tasks):
+            cell_id, probe, version, source, _, host = task_key(task)
+            record = Record(
+                task.cell.to_json(),
+                cell_id,
+                probe,
+                version,
+                unit="",
+                samples=[],
+                source=source,
+                environment=environment(),
+                host=host,
+                started_at="2026-01-02T03:04:05+00:00",
+                seconds=1.5,
+                **{"reason": "as told", **says(number)},
+            )
+            book.append(record)
+        return tmp_path
+
+    return write
+
+
+def test_a_dry_run_tells_what_stands_and_what_is_to_do(effbench: Call, on_record: Callable[..., Path]) -> None:
+    says = [
+        {"status": "ok", "reason": None},
+        {"status": "failed"},
+        {"status": "out_of_memory"},
+        {"status": "failed", "detail": {"signal": 9}},  # measured again
+        {"status": "skipped"},  # for a reason that is gone
+    ]
+    results = on_record(lambda number: says[min(number, 4)])
+    first = ["ok", "failed", "out_of_memory", "to do", "to do"]
+    answer = effbench("run", "coco", "--dry-run", "--json", "--results", results)
+    assert [task["status"] for task in answer.last["tasks"][:5]] == first
+    assert f"failed  {answer.last['tasks'][1]['task']}" in answer.out
+    answer = effbench("run", "coco", "--dry-run", "--json", "--retry-failed", "--results", results)
+    assert [task["status"] for task in answer.last["tasks"][:5]] == ["ok", *["to do"] * 4]
+
+
+def test_failures_that_stand_end_with_1_though_nothing_is_measured(
+    effbench: Call, on_record: Callable[..., Path]
+) -> None:
+    results = on_record(lambda number: {"status": "failed" if number % 2 else "out_of_memory"})
+    answer = effbench("run", "coco", "--results", results, "--json")
+    tasks = len(find_suite("coco").plan(Options()).tasks)
+    assert answer.code == 1
+    assert answer.last == {
+        "folder": answer.last["folder"],
+        "measured": 0,
+        "measured_before": tasks,
+        "failed": tasks,
+    }
+    assert f"{tasks} tasks failed" in answer.out and "--retry-failed" in answer.out
 
 
 @pytest.mark.parametrize("command", ["run", "report"])
@@ -333,7 +408,7 @@ def test_run_reports_and_its_exit_code_says_whether_something_failed(
 ) -> None:
     def measured(self: Runner, tasks: Any) -> Outcome:
         self.folder.mkdir(parents=True)
-        return Outcome(measured=3, finished_before=1, failed=failed)
+        return Outcome(measured=3, measured_before=1, failed=failed)
 
     monkeypatch.setattr(Runner, "run", measured)  # measuring takes minutes
     answer = effbench("run", "coco", "--results", tmp_path, "--json")
@@ -341,7 +416,7 @@ def test_run_reports_and_its_exit_code_says_whether_something_failed(
     assert answer.last == {
         "folder": str(next(tmp_path.glob("*/coco/quick"))),
         "measured": 3,
-        "finished_before": 1,
+        "measured_before": 1,
         "failed": failed,
     }
     (page,) = tmp_path.glob("*/coco/quick/README.md")

@@ -72,16 +72,17 @@ class Runner:
             book = RecordBook(self.folder / "records.jsonl")
             if book.recovered:
                 print(book.recovered, file=sys.stderr)
-            measured = 0
-            for alone, group in itertools.groupby(tasks, key=lambda task: task.alone):
-                known = book.latest()
-                for record in self._phase(alone, [task for task in group if not self.is_done(known, task)]):
+            measured, standing = [], []
+            for alone, phase in itertools.groupby(tasks, key=lambda task: task.alone):
+                known, group = book.latest(), list(phase)
+                done = [task for task in group if self.is_done(known, task)]
+                # asked now: a source that is edited while the others run has another key afterwards
+                standing += [known[task_key(task)] for task in done]
+                for record in self._phase(alone, [task for task in group if task not in done]):
                     book.append(record)
-                    measured += 1
-            known = book.latest()
-            last = [known[task_key(task)] for task in tasks]
-            failed = sum(record.status not in FINISHED for record in last)
-            return Outcome(measured, len(tasks) - measured, failed)
+                    measured.append(record)
+            failed = sum(record.status not in FINISHED for record in (*standing, *measured))
+            return Outcome(len(measured), len(standing), failed)
 
     def is_done(self, known: Mapping[Key, Record], task: Task) -> bool:
         """Whether a record in `known` answers the task: a finished one, or a failed one unless failures are retried.

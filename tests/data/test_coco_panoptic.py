@@ -13,7 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from effbench.data.coco_panoptic import Categories, Category, CocoPanoptic, Segment, decode_ids, encode_ids
+from effbench.data.coco_panoptic import (
+    Categories,
+    Category,
+    CocoPanoptic,
+    Segment,
+    check_layout,
+    decode_ids,
+    encode_ids,
+)
 from effbench.errors import InputError
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -80,6 +88,13 @@ def test_a_missing_part_names_all_expected_paths(coco_root: Path, missing: str) 
     assert "\n" not in message and message.startswith(str(coco_root / missing))
     for path in ("val2017/", "panoptic_val2017/", "annotations/panoptic_val2017.json"):
         assert f"{coco_root / path}" in message
+    with pytest.raises(InputError) as checked:
+        check_layout(coco_root, "val2017")
+    assert str(checked.value) == message, "known before anything is read"
+
+
+def test_a_layout_that_is_there_is_known_by_its_annotations(coco_root: Path) -> None:
+    assert check_layout(coco_root, "val2017") == coco_root / "annotations/panoptic_val2017.json"
 
 
 @pytest.mark.parametrize(

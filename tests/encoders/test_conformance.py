@@ -58,6 +58,14 @@ def assert_same(a: EncoderOutput, b: EncoderOutput, tolerance: float = 0.0) -> N
     assert a.exit is None or b.exit is None or torch.equal(a.exit, b.exit)
 
 
+@torch.no_grad()
+def moved(encoder: Encoder) -> Encoder:
+    """Away from an initialisation with zeros, which stop gradients legitimately and hide what depends on the query."""
+    for parameter in encoder.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    return encoder
+
+
 @each_encoder
 @pytest.mark.parametrize("size", [(64, 96), (96, 160), (32, 32), (72, 100)], ids=str)
 @torch.no_grad()
@@ -84,6 +92,24 @@ def test_float64_in_float64_out(name: str, settings: dict[str, Any], build: Buil
     for a, b in zip(tensors(single), tensors(double), strict=True):
         assert b.dtype == torch.float64
         torch.testing.assert_close(a, b.float(), rtol=1e-3, atol=1e-4)
+
+
+@each_encoder
+def test_autocast_stays_close_to_float32_and_trains(
+    name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid
+) -> None:
+    encoder, features = moved(build(name, **settings)), pyramid(1)
+    single = encoder(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = encoder(features)
+    for a, b in zip(tensors(single), tensors(mixed), strict=True):
+        assert (b.float() - a).norm() < 0.03 * a.norm(), "off by more than the rounding of a few bfloat16 layers"
+        assert not torch.equal(b.float(), a), "the comparison ran in one precision"
+    sum(
+        (x.float() * torch.randn_like(a)).sum() for x, a in zip(tensors(mixed), tensors(single), strict=True)
+    ).backward()
+    bad = [key for key, p in encoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert bad == []
 
 
 @each_encoder
@@ -119,10 +145,7 @@ def test_an_image_alone_and_in_a_batch(name: str, settings: dict[str, Any], buil
 
 @each_encoder
 def test_gradients_reach_every_parameter(name: str, settings: dict[str, Any], build: Build, pyramid: Pyramid) -> None:
-    encoder = build(name, **settings)
-    with torch.no_grad():  # away from an initialisation with zeros, which stop gradients legitimately
-        for parameter in encoder.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+    encoder = moved(build(name, **settings))
     features = {key: x.requires_grad_() for key, x in pyramid(2).items()}
     # random weights, because a norm makes the plain sum a constant
     sum((x * torch.randn_like(x)).sum() for x in tensors(encoder(features))).backward()

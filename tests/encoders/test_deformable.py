@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from effbench.encoders.deformable import (
@@ -40,6 +41,13 @@ def test_reference_points_are_the_centres_as_x_then_y() -> None:
     assert points[:2].tolist() == [[0.25, 0.5], [0.75, 0.5]]
     torch.testing.assert_close(points[2 + 1 * 4 + 3], torch.tensor([3.5 / 4, 1.5 / 3], dtype=torch.float64))
     assert points.shape == (2 + 12, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_reference_points_name_every_pixel_beside_16_bit_tokens(dtype: torch.dtype) -> None:
+    points = reference_points([(1, 512)], like=torch.zeros(1, dtype=dtype))
+    assert points.dtype == torch.float32
+    assert torch.equal(points[:, 0] * 512 - 0.5, torch.arange(512, dtype=torch.float32))
 
 
 def test_positions_add_the_levels_own_embedding() -> None:

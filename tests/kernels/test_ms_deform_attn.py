@@ -152,6 +152,55 @@ def test_gradients_and_output_keep_the_dtype(dtype: torch.dtype) -> None:
     assert [t.dtype for t in (output, *given.gradients())] == 4 * [dtype]
 
 
+SIXTEEN_BITS = (torch.bfloat16, torch.float16)
+
+
+def wide(value: torch.dtype, locations: torch.dtype, weights: torch.dtype) -> Problem:
+    """On a map of 512 columns, 16-bit locations are off by a pixel and more."""
+    given = problem(Q=50, D=16, shapes=((8, 512), (4, 256)))
+    return given.replace(given.value.to(value), given.locations.to(locations), given.weights.to(weights))
+
+
+@pytest.mark.parametrize("weights", ["value's dtype", "float32"])
+@pytest.mark.parametrize("dtype", SIXTEEN_BITS)
+def test_float32_locations_are_exact_beside_a_16_bit_value(dtype: torch.dtype, weights: str) -> None:
+    given = wide(dtype, torch.float32, torch.float32 if weights == "float32" else dtype).leaves()
+    exact = given.map(lambda t: t.detach().double()).leaves()
+    output, expected = ms_deform_attn(*given), ms_deform_attn(*exact)
+    rounding = 2 * torch.finfo(dtype).eps
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.double(), expected, rtol=rounding, atol=1e-5)
+
+    upstream = torch.randn_like(output)
+    output.backward(upstream)
+    expected.backward(upstream.double())
+    for name, ours, theirs in zip(("value", "locations", "weights"), given.tensors(), exact.tensors(), strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        assert ours.grad.dtype == ours.dtype
+        scale = theirs.grad.square().mean().sqrt()
+        error = ((ours.grad - theirs.grad).abs() / (theirs.grad.abs() + scale)).max()
+        assert error < rounding, name
+
+    coarse = given.replace(given.value, given.locations.to(dtype), given.weights.to(dtype))
+    missed = (ms_deform_attn(*coarse) - expected).abs().max()
+    assert missed > 20 * (output - expected).abs().max(), "which 16-bit locations are not"
+
+
+def test_float32_locations_beside_a_float64_value() -> None:
+    given = wide(torch.float64, torch.float32, torch.float32)
+    output = ms_deform_attn(*given)
+    assert output.dtype == torch.float64
+    torch.testing.assert_close(output, ms_deform_attn(*given.map(lambda t: t.double())), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("sizes", [{}, {"Q": 0}], ids=str)
+def test_the_output_has_the_values_dtype(sizes: dict[str, int], device: str) -> None:
+    given = problem(**sizes, dtype=torch.float32).map(lambda t: t.to(device))
+    output = ms_deform_attn(given.value.bfloat16(), *given[1:])
+    assert (output.dtype, output.device.type) == (torch.bfloat16, device)
+
+
 def test_gradcheck() -> None:
     given = problem().leaves()
     assert torch.autograd.gradcheck(lambda *t: ms_deform_attn(*given.replace(*t)), given.tensors(), eps=1e-6, atol=1e-7)
@@ -189,6 +238,14 @@ def test_opcheck_of_the_backward(check: str) -> None:
     grad = torch.randn(2, 3, 8, dtype=torch.float64)
     operator = torch.ops.effbench.ms_deform_attn_backward
     assert torch.library.opcheck(operator, (grad, *given.flat()), test_utils=check) == {check: "SUCCESS"}
+
+
+@pytest.mark.parametrize("check", ["test_schema", "test_autograd_registration", "test_faketensor"])
+def test_opcheck_of_mixed_dtypes(check: str) -> None:
+    given = problem(dtype=torch.float32)
+    mixed = given._replace(value=given.value.bfloat16()).leaves()
+    result = torch.library.opcheck(torch.ops.effbench.ms_deform_attn, mixed.flat(), test_utils=check)
+    assert result == {check: "SUCCESS"}
 
 
 @pytest.fixture
@@ -326,9 +383,21 @@ BAD: dict[str, tuple[Callable[[Problem], Problem], tuple[str, ...]]] = {
         lambda g: g._replace(weights=g.weights[..., :1]),
         ("attention_weights", "(2, 3, 2, 2, 1)", "expected (2, 3, 2, 2, 2)"),
     ),
-    "mixed dtypes": (
-        lambda g: g._replace(locations=g.locations.float()),
-        ("torch.float64, torch.float32, torch.float64", "one floating dtype"),
+    "locations of fewer bits than the value": (
+        lambda g: g._replace(locations=g.locations.bfloat16()),
+        ("torch.float64, torch.bfloat16, torch.float64", "in its dtype or in float32"),
+    ),
+    "weights of fewer bits than the value": (
+        lambda g: g._replace(value=g.value.float(), locations=g.locations.float(), weights=g.weights.half()),
+        ("torch.float32, torch.float32, torch.float16", "in its dtype or in float32"),
+    ),
+    "two kinds of 16 bits": (
+        lambda g: g.replace(g.value.half(), g.locations.bfloat16(), g.weights.half()),
+        ("torch.float16, torch.bfloat16, torch.float16", "in its dtype or in float32"),
+    ),
+    "locations wider than float32 beside 16 bits": (
+        lambda g: g._replace(value=g.value.half()),
+        ("torch.float16, torch.float64, torch.float64", "in its dtype or in float32"),
     ),
     "integers": (lambda g: g.map(lambda t: t.long()), ("torch.int64", "floating")),
     "mixed devices": (lambda g: g._replace(weights=g.weights.to("meta")), ("cpu, cpu, meta", "one device")),
@@ -345,6 +414,16 @@ def test_arguments_that_do_not_fit(damage: Callable[[Problem], Problem], said: t
 def test_unknown_implementation() -> None:
     with pytest.raises(ValueError, match=r"impl='cuda'.*expected 'auto' or one of \('reference'"):
         ms_deform_attn(*problem(), impl="cuda")
+
+
+def test_the_registered_operator_runs_what_it_is_told_or_nothing() -> None:
+    """Whoever calls it without `resolve_implementation` gets no substitute."""
+    arguments = problem().flat()[:-1]
+    operators = torch.ops.effbench
+    with pytest.raises(KeyError, match="nonsense"):
+        operators.ms_deform_attn(*arguments, "nonsense")
+    with pytest.raises(KeyError, match="nonsense"):
+        operators.ms_deform_attn_backward(torch.randn(2, 3, 8, dtype=torch.float64), *arguments, "nonsense")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

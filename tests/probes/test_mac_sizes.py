@@ -45,7 +45,9 @@ def test_resized_images_keep_their_original_size_and_number() -> None:
     ["", "1024", "1024x", "x2048", "0x64", "64x0", "-64x64", "64x64x3", "axb", "64 x 64", "2048*1024", "COCO", "²x64"],
 )
 def test_a_size_that_is_none_is_refused(size: str) -> None:
-    with pytest.raises(InputError, match=r"expected HxW in pixels, cityscapes, coco, coco:first30 or coco:first100"):
+    with pytest.raises(
+        InputError, match="expected HxW in pixels, such as 1024x2048, or cityscapes, coco, coco:first30, coco:first100"
+    ):
         size_protocol(size)
 
 

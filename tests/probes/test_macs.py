@@ -17,7 +17,7 @@ from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.probes import macs
 from effbench.probes.base import Context
 from effbench.probes.mac_count import COMPONENTS, CONVENTIONS, count_model, count_post_processing
-from effbench.probes.mac_sizes import size_protocol
+from effbench.probes.mac_sizes import SizeProtocol, fixed, size_protocol
 from effbench.study.cell import Cell
 
 GIGA = 1e9
@@ -212,6 +212,21 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     first = count_model(model, 64, 96)
     assert count_model(model, 64, 96) == first, "nothing is left hooked"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_what_the_papers_leave_out_is_the_difference_operator_by_operator() -> None:
+    count = count_model(small("mask2former"), 64, 96)
+    left_out = count.left_out()
+    totals = {convention: count.by_component(convention)["total"] for convention in CONVENTIONS}
+    assert sum(left_out.values()) == totals["complete"] - totals["papers"]
+    assert "ms_deform_attn" in "".join(left_out) and all(macs > 0 for macs in left_out.values())
+
+
+def test_it_is_a_mean_over_the_images_too() -> None:
+    model, protocol = small("mask2former"), SizeProtocol([fixed(64, 96), fixed(32, 32)._replace(images=3)])
+    found = macs.count(model, protocol, queries=5, classes=7)
+    missed = found["complete"]["total"] - found["papers"]["total"]
+    assert sum(found["left_out"].values()) == pytest.approx(missed)
 
 
 # --- rules -------------------------------------------------------------------------------------------------------

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.probes import quality
 from effbench.probes.base import Context
+from effbench.probes.training_options import parse_recipe
 from effbench.quality import ImageStats, accumulate, summarise
 from effbench.study.cell import Cell
+from effbench.training.evaluate import Inference
 
 MakeCell = Callable[..., Cell]
 RECIPE = {"steps": 2, "batch_size": 2, "crop": 64, "criterion": {"sampling": "dense"}}
@@ -32,6 +36,10 @@ def test_two_steps_of_training_give_a_score_with_every_image_behind_it(
     assert 0 <= detail["all"]["pq"] <= 100
     assert detail["resumed_at_step"] is None
     assert detail["seconds"].keys() == {"training", "evaluation"}
+    assert min(detail["seconds"].values()) > 0
+    assert detail["recipe"] == asdict(parse_recipe(RECIPE)), "with the defaults, which the cell does not repeat"
+    assert detail["inference"] == asdict(Inference(object_threshold=0.0))
+    assert json.loads(json.dumps(detail)) == detail
 
     assert list(detail["per_image"]) == ["1", "2"], "as many images as asked for"
     stats = [ImageStats.from_json(one) for one in detail["per_image"].values()]
@@ -69,9 +77,13 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tiny_cell: MakeCell, cont
     cell = tiny_cell(options={**OPTIONS, "recipe": {**RECIPE, "steps": 3, "checkpoint_every": 0}})
     with pytest.raises(Killed):
         quality.measure(cell, replace(context, report=kill_at_the_second_step))
+    checkpoint = Path(context.work) / "training.pt"
+    torch.save({**torch.load(checkpoint), "seconds": 1000.0}, checkpoint)
     events: list[dict[str, Any]] = []
     measured = quality.measure(cell, replace(context, report=lambda **event: events.append(event)))
     assert measured.detail["resumed_at_step"] == 1
+    assert measured.detail["seconds"]["training"] > 1000, "the time before the kill counts"
+    assert measured.detail["seconds"]["evaluation"] < 1000
     assert [event["done"] for event in events if event["phase"] == "training"] == [2, 3]
 
 
@@ -83,27 +95,3 @@ def test_a_warm_start_is_used_when_the_cell_asks_for_one(
     cell = tiny_cell(options={**OPTIONS, "warm_start": {**RECIPE, "seed": 1}})
     quality.measure(cell, replace(context, report=lambda **event: phases.append(event["phase"])))
     assert list(dict.fromkeys(phases)) == ["warm start", "training", "evaluating"]
-
-
-def test_an_embedded_part_needs_no_data_root(
-    tiny_cell: MakeCell, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def generate(part: str, progress: Callable[[int, int], None]) -> Path:
-        asked.append(part)
-        progress(1, 6)
-        return tiny_root
-
-    monkeypatch.setattr(quality, "embedded_root", generate)  # the whole set takes half a minute
-    events: list[dict[str, Any]] = []
-    context = Context("unused", report=lambda **event: events.append(event))
-    assert quality.data_root(tiny_cell(dataset="embedded/base"), context) == tiny_root
-    assert asked == ["base"]
-    assert events == [{"done": 1, "total": 6, "phase": "generating images"}]
-
-
-def test_a_recipe_comes_from_plain_json() -> None:
-    recipe = quality.parse_recipe({"steps": 3, "criterion": {"sampling": "dense", "points": 10}})
-    assert (recipe.steps, recipe.criterion.sampling, recipe.criterion.points) == (3, "dense", 10)
-    assert quality.parse_recipe({"steps": 3}).criterion.sampling == "points", "the papers' by default"

@@ -48,6 +48,7 @@ def test_order_and_kind_of_sequence_do_not_matter() -> None:
 CHANGES: dict[str, Any] = {
     "encoder": "fpn",
     "backbone": "swin_t",
+    "backbone_settings": {"layers": (2, 1, 1, 1)},
     "dataset": "coco",
     "size": "64x64",
     "classes": 19,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,15 +47,36 @@ def test_the_mark_of_the_machine_is_short_and_says_nothing() -> None:
     assert re.fullmatch(r"[0-9a-f]{12}", environment.host())
 
 
-@pytest.mark.usefixtures("forget")
-def test_a_machine_without_a_network_card_keeps_its_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There uuid.getnode invents a number per process, with the multicast bit set to say so."""
-    marks = []
-    for invented in (0x010000000000 | 7, 0x010000000000 | 8):
-        monkeypatch.setattr("uuid.getnode", lambda invented=invented: invented)
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None) -> Callable[[str | None, str], str]:
+    """The mark of a machine with this content of /etc/machine-id (None: without one), and this node name."""
+    file = tmp_path / "machine-id"
+    monkeypatch.setattr(environment, "Path", lambda path: {"/etc/machine-id": file}[path])
+
+    def look(machine_id: str | None, node: str) -> str:
+        file.unlink(missing_ok=True)
+        if machine_id is not None:
+            file.write_text(machine_id)
+        monkeypatch.setattr("platform.node", lambda: node)
         environment.host.cache_clear()
-        marks.append(environment.host())
-    assert marks[0] == marks[1]
+        return environment.host()
+
+    return look
+
+
+def test_a_machine_is_known_by_its_id_and_keeps_its_mark_under_another_name(
+    mark: Callable[[str | None, str], str],
+) -> None:
+    assert mark("0123abcd\n", "here") == mark("0123abcd\n", "there")
+    assert mark("0123abcd\n", "here") != mark("4567abcd\n", "here")
+
+
+@pytest.mark.parametrize("machine_id", [None, "", "\n"])
+def test_a_machine_without_one_is_known_by_its_name(
+    machine_id: str | None, mark: Callable[[str | None, str], str]
+) -> None:
+    assert mark(machine_id, "here") == mark(machine_id, "here")
+    assert mark(machine_id, "here") != mark(machine_id, "there")
 
 
 @pytest.mark.parametrize(
@@ -91,3 +112,25 @@ def test_the_commit_is_that_of_this_checkout_or_unknown() -> None:
         assert isinstance(dirty, bool)
     else:
         assert (commit, dirty) == (None, None)
+
+
+@pytest.mark.usefixtures("forget")
+def test_a_file_that_git_does_not_know_makes_a_checkout_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new encoder is one."""
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+
+    here = tmp_path / "effbench/study/environment.py"
+    here.parent.mkdir(parents=True)
+    here.touch()
+    for arguments in (["init"], ["add", "."], ["commit", "--message", "One file"]):
+        git(*arguments)
+    monkeypatch.setattr(environment, "__file__", str(here))
+    head, dirty = environment.commit()
+    assert re.fullmatch(r"[0-9a-f]{40}", head or "")
+    assert dirty is False
+    (tmp_path / "new.py").touch()
+    environment.commit.cache_clear()
+    assert environment.commit() == (head, True)

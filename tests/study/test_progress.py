@@ -44,6 +44,15 @@ def test_and_one_now_and_then_while_it_runs(output: io.StringIO, monkeypatch: py
     assert "training" in lines[0] and "mask 0.1235" in lines[0]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_task_that_never_started_has_its_line_too(
+    terminal: bool, output: io.StringIO, make_record: Callable[..., Record]
+) -> None:
+    with ProgressDisplay(Console(file=output, width=200, force_terminal=terminal, color_system=None)) as display:
+        display.finished("fpn [latency]", make_record(status="skipped", reason="no CUDA device", seconds=0.0))
+    assert "fpn [latency]: skipped (no CUDA device), 0.0 s" in output.getvalue()
+
+
 def test_a_terminal_gets_a_bar_with_losses_and_time_left(
     output: io.StringIO, make_record: Callable[..., Record]
 ) -> None:
@@ -53,6 +62,16 @@ def test_a_terminal_gets_a_bar_with_losses_and_time_left(
         display.progress.refresh()
         display.finished("fpn", make_record())
     text = output.getvalue()
-    assert "3/10 training mask 0.5" in text
-    assert "left" in text
+    assert all(part in text for part in ("3/10", "left, training mask 0.5"))
     assert "fpn: ok, 1.5 s" in text
+
+
+def test_a_narrow_terminal_cuts_the_losses_and_nothing_else(output: io.StringIO) -> None:
+    losses = {f"loss {i}": 0.5 for i in range(20)}
+    with ProgressDisplay(Console(file=output, width=80, force_terminal=True, color_system=None)) as display:
+        display.started("mask2former quality")
+        display.progressed("mask2former quality", {"event": "progress", "done": 3, "total": 10, **losses})
+        display.progress.refresh()
+        (last,) = [line for line in output.getvalue().split("\r") if "3/10" in line]
+    assert "mask2former quality" in last and "left, loss 0 0.5" in last
+    assert "loss 19" not in last and "\n" not in last.strip("\n")

@@ -15,7 +15,7 @@ from effbench.data.embedded import embedded_root
 from effbench.errors import InputError
 from effbench.probes import macs
 from effbench.probes.base import Context, load_probe, segmenter
-from effbench.probes.quality import parse_recipe, parse_warm_start
+from effbench.probes.training_options import parse_recipe, parse_warm_start
 from effbench.study.cell import Cell
 from effbench.study.statistics import LEAST_SAMPLES
 from effbench.study.suite import Options, Plan, Task, find_suite
@@ -199,10 +199,25 @@ def test_every_system_is_narrowed_alike(quick: Plan) -> None:
     assert len({width["heads"] for width in widths if "heads" in width}) == 1
 
 
-def test_what_is_published_belongs_to_a_system_and_a_metric() -> None:
+def test_every_column_has_a_probe_and_the_figure_has_its_columns(plan: Plan) -> None:
+    titles = [column.title for column in plan.columns]
+    assert len(set(titles)) == len(titles)
+    for column in plan.columns:
+        cells = [task.cell for task in tasks_of(plan, column.probe) if bool(task.cell.width) == column.narrow]
+        assert {cell.system for cell in cells if column.size in (None, cell.size)} == set(SYSTEMS), column.title
+    if plan.figure is not None:
+        assert {plan.figure.y[0], *plan.figure.x} <= set(titles)
+
+
+def test_what_is_published_belongs_to_a_system_and_a_metric(quick: Plan) -> None:
     assert SUITE.published
+    printed = {column.printed: column for column in quick.columns if column.printed}
     for row in SUITE.published:
         assert row.system in SYSTEMS
+        column = printed[row.metric]
+        cells = [t.cell for t in tasks_of(quick, column.probe) if t.cell.system == row.system and not t.cell.width]
+        assert (row.backbone, row.size) in {(cell.backbone, cell.size) for cell in cells}, "it is measured here, too"
+        assert column.size == row.size
         assert row.metric in ("gmacs_encoder", "gmacs_total")
         assert row.value > 0 and row.source
     assert len({(row.system, row.metric) for row in SUITE.published}) == len(SUITE.published)
@@ -248,7 +263,10 @@ def test_some_of_the_systems_are_the_same_cells_as_in_the_whole(quick: Plan) -> 
         ({"limit": 5}, "--limit counts photos of a data root"),
         ({"systems": ("resnet",)}, r"system 'resnet' is not in suite coco; expected some of mask2former"),
         ({"systems": ("fpn", "proscale(p=(2,2,2))")}, r"'proscale\(p=\(2,2,2\)\)' is not in suite coco"),
-        ({"data_root": Path("/nonexistent")}, r"/nonexistent is no COCO panoptic data root"),
+        (
+            {"data_root": Path("/nonexistent")},
+            "/nonexistent/train2017, .* not found; expected the COCO panoptic layout",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message: str) -> None:
@@ -259,3 +277,13 @@ def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message:
 def test_quick_takes_no_data_root(photos: Path) -> None:
     with pytest.raises(InputError, match="quick takes none"):
         SUITE.plan(Options(profile="quick", data_root=photos))
+
+
+@pytest.mark.parametrize("folder", ["train2017", "val2017", "panoptic_train2017", "panoptic_val2017"])
+def test_annotations_without_their_images_are_refused_before_anything_runs(
+    folder: str, photos: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(photos, tmp_path / "photos"))
+    shutil.rmtree(root / folder)
+    with pytest.raises(InputError, match=rf"{folder} not found; expected the COCO panoptic layout"):
+        SUITE.plan(Options(data_root=root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from effbench.data.transforms import pad_to
 from effbench.encoders.contract import EncoderOutput
 from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter, SegmenterOutput
-from effbench.quality import accumulate, summarise
-from effbench.training.evaluate import Inference, evaluate, predict
+from effbench.quality import ImageStats, accumulate, summarise
+from effbench.training.evaluate import Inference, evaluate, per_image, predict, scores
 
 CLASSES = 13
 
@@ -69,6 +70,18 @@ def test_a_model_that_knows_the_truth_scores_100(data: CocoPanoptic) -> None:
     assert list(stats) == [data[i].image_id for i in range(3)]
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert not oracle.training
+
+
+def test_scores_and_statistics_are_plain_json(data: CocoPanoptic) -> None:
+    stats = evaluate(Oracle(data), data, Inference())
+    kept = json.loads(json.dumps({**scores(stats, data), "per_image": per_image(stats)}))
+    for group in ("all", "things", "stuff"):
+        assert kept[group].keys() == {"pq", "sq", "rq", "categories"}
+        assert kept[group]["pq"] == pytest.approx(100)
+    assert kept["all"]["categories"] == kept["things"]["categories"] + kept["stuff"]["categories"]
+    again = {int(image): ImageStats.from_json(one) for image, one in kept["per_image"].items()}
+    assert scores(again, data) == scores(stats, data), "every score can be made of them again"
+    assert again.keys() == stats.keys()
 
 
 def test_images_reach_the_model_as_floats_between_0_and_1_at_their_own_size(data: CocoPanoptic) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 
 from effbench.errors import InputError
 from effbench.models.segmenter import Segmenter
+from effbench.study.data_root import identify
 from effbench.training import run
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.evaluate import Inference
 from effbench.training.trainer import Recipe, StepReport
 
 HOW = Inference(object_threshold=0.0)
+REFUSED = r"model\.json describes another model, data set or recipe; name another folder or remove it"
 
 
 def nothing(*_: Any) -> None:
@@ -81,8 +84,24 @@ def test_another_model_or_recipe_needs_another_folder(
 ) -> None:
     before = (trained / "weights.pt").read_bytes()
     for settings, other in [({**model_settings, "num_queries": 7}, recipe), (model_settings, make_recipe(steps=3))]:
-        with pytest.raises(InputError, match=r"model\.json describes another model or recipe; name another folder"):
+        with pytest.raises(InputError, match=REFUSED):
             run.train(settings, tiny_root, other, trained, nothing)
+    assert (trained / "weights.pt").read_bytes() == before
+
+
+def test_another_data_set_does_too_but_not_another_place(
+    trained: Path, model_settings: dict[str, Any], tiny_root: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert json.loads((trained / "model.json").read_text())["data"] == identify(tiny_root, ["train2017"])
+    root = Path(shutil.copytree(tiny_root, tmp_path / "elsewhere"))
+    before = (trained / "weights.pt").read_bytes()
+    run.train(model_settings, root, recipe, trained, nothing)
+    annotations = root / "annotations/panoptic_train2017.json"
+    content = json.loads(annotations.read_text())
+    content["images"].pop()
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=REFUSED):
+        run.train(model_settings, root, recipe, trained, nothing)
     assert (trained / "weights.pt").read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from effbench.data.coco_panoptic import Sample
 from effbench.data.memory import InMemory
 from effbench.data.transforms import Target
 from effbench.models.segmenter import Segmenter
+from effbench.training.checkpoint import load, save_atomic
 from effbench.training.criterion import CriterionSettings
 from effbench.training.trainer import PixelClassifier, Recipe, StepReport, Trainer
 
@@ -96,6 +98,33 @@ def test_a_finished_training_is_not_repeated(
     assert same(trained, loaded)
 
 
+def test_the_time_before_a_kill_counts(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+) -> None:
+    checkpoint, recipe = tmp_path / "training.pt", make_recipe(steps=3, checkpoint_every=0.0)
+
+    def kill(report: StepReport) -> None:
+        if report.step == 3:
+            raise Killed
+
+    killed = Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint, kill)
+    with pytest.raises(Killed):
+        killed.run()
+    state = load(checkpoint)
+    assert 0 < state["seconds"] < killed.seconds < 1000, "of two steps, and of three"
+    save_atomic({**state, "seconds": 1000.0}, checkpoint)
+
+    began = time.monotonic()
+    resumed = Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint)
+    resumed.run()
+    assert 1000 < resumed.seconds <= 1000 + time.monotonic() - began
+    assert load(checkpoint)["seconds"] == resumed.seconds
+
+    again = Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint)
+    again.run()
+    assert again.seconds == resumed.seconds, "a finished training takes no more"
+
+
 def test_the_model_is_in_training_mode_and_all_of_it_learns(
     make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
 ) -> None:
@@ -107,10 +136,15 @@ def test_the_model_is_in_training_mode_and_all_of_it_learns(
     assert unmoved == []
 
 
+POSITIONS = ("relative_position_bias_table", "absolute_pos_embed")  # as Swin has them
+
+
 def test_every_weight_is_trained_once_and_decays_unless_it_is_a_norm_or_an_embedding(
     make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
 ) -> None:
     model = make_model()
+    for name in POSITIONS:
+        model.backbone.register_parameter(name, nn.Parameter(torch.zeros(9, 2)))
     trainer = Trainer(model, tiny_data, CLASSES, make_recipe(weight_decay=0.07))
     groups = trainer.optimizer.param_groups
     decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
@@ -119,7 +153,7 @@ def test_every_weight_is_trained_once_and_decays_unless_it_is_a_norm_or_an_embed
     assert decay.keys() == {id(parameter) for parameter in trained}
     for module in [*model.modules(), *trainer.pixel.modules()]:
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)):
+            if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d, nn.Embedding)) or name in POSITIONS:
                 assert decay[id(parameter)] == 0, type(module)
             elif name == "weight":
                 assert decay[id(parameter)] == 0.07, type(module)

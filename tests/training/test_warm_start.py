@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,23 @@ import pytest
 import torch
 
 from effbench.models.segmenter import Segmenter
+from effbench.study.source import closure
 from effbench.training import warm_start
 from effbench.training.criterion import CriterionSettings
 from effbench.training.trainer import Recipe, StepReport
 from effbench.training.warm_start import WarmStart
 
+BACKBONE = {"layers": (1, 1, 1, 1)}
 DECODER = {"dim": 32, "heads": 2, "ffn_dim": 64, "layers": 1}
+
+
+class Killed(Exception):
+    """Stands for a kill in the middle of a training."""
+
+
+def kill(report: StepReport) -> None:
+    if report.step == 2:
+        raise Killed
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +38,56 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def start(make_recipe: Callable[..., Recipe]) -> WarmStart:
-    return WarmStart("resnet_mini", 32, 6, DECODER, make_recipe(steps=3, checkpoint_every=0.0))
+    recipe = make_recipe(steps=3, checkpoint_every=0.0)
+    return WarmStart("a tiny set", "resnet_mini", BACKBONE, 32, 6, DECODER, recipe)
 
 
 CHANGES: dict[str, Callable[[WarmStart], WarmStart]] = {
     "steps": lambda s: replace(s, recipe=replace(s.recipe, steps=4)),
     "seed": lambda s: replace(s, recipe=replace(s.recipe, seed=1)),
     "criterion": lambda s: replace(s, recipe=replace(s.recipe, criterion=CriterionSettings())),
+    "data set": lambda s: replace(s, dataset="another set"),
     "backbone": lambda s: replace(s, backbone="r50"),
+    "backbone settings": lambda s: replace(s, backbone_settings={"layers": (2, 1, 1, 1)}),
     "dim": lambda s: replace(s, dim=64),
     "queries": lambda s: replace(s, queries=7),
     "decoder": lambda s: replace(s, decoder_settings={**DECODER, "layers": 2}),
+    "device": lambda s: replace(s, device="cuda"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_warm_start_has_another_name(change: str, start: WarmStart, tiny_root: Path) -> None:
-    other = CHANGES[change](start)
-    assert warm_start.path_of(other, tiny_root) != warm_start.path_of(start, tiny_root)
+def test_another_warm_start_has_another_name(change: str, start: WarmStart) -> None:
+    assert warm_start.path_of(CHANGES[change](start)) != warm_start.path_of(start)
 
 
-def test_another_data_set_does_too_but_not_another_place(start: WarmStart, tiny_root: Path) -> None:
-    here = warm_start.path_of(start, tiny_root)
-    assert warm_start.path_of(start, tiny_root.parent / "other-64px") != here
-    assert warm_start.path_of(start, Path("/elsewhere") / tiny_root.name) == here
+def test_every_field_can_make_it_another(start: WarmStart) -> None:
+    changed = {name for change in CHANGES.values() for name in vars(start) if differs(change(start), start, name)}
+    assert changed == {field.name for field in fields(WarmStart)}
+
+
+def differs(first: WarmStart, second: WarmStart, name: str) -> bool:
+    return bool(getattr(first, name) != getattr(second, name))
+
+
+@pytest.mark.parametrize(
+    "module", ["effbench.data.embedded", "effbench.data.embedded_scene", "effbench.training.warm_start"]
+)
+def test_the_source_that_draws_the_images_and_trains_on_them_is_in_its_name(
+    module: str, start: WarmStart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(warm_start, "source_hash", lambda names: asked.extend(names) or "one")
+    before = warm_start.path_of(start)
+    assert module in closure(asked)
+    monkeypatch.setattr(warm_start, "source_hash", lambda names: "another")
+    assert warm_start.path_of(start) != before
 
 
 def test_it_is_made_once(start: WarmStart, tiny_root: Path, empty_cache: Path) -> None:
     reports: list[StepReport] = []
     path = warm_start.make(start, tiny_root, reports.append)
-    assert path == warm_start.path_of(start, tiny_root)
+    assert path == warm_start.path_of(start)
     assert path.parent == empty_cache
     assert [report.step for report in reports] == [1, 2, 3]
     written = path.stat().st_mtime_ns
@@ -66,18 +97,11 @@ def test_it_is_made_once(start: WarmStart, tiny_root: Path, empty_cache: Path) -
 
 
 def test_it_goes_on_after_a_kill_and_ends_the_same(start: WarmStart, tiny_root: Path, empty_cache: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(report: StepReport) -> None:
-        if report.step == 2:
-            raise Killed
-
     undisturbed = torch.load(warm_start.make(start, tiny_root))
-    warm_start.path_of(start, tiny_root).unlink()
+    warm_start.path_of(start).unlink()
     with pytest.raises(Killed):
         warm_start.make(start, tiny_root, kill)
-    assert not warm_start.path_of(start, tiny_root).exists(), "a half-made one is none"
+    assert not warm_start.path_of(start).exists(), "a half-made one is none"
     reports: list[StepReport] = []
     resumed = torch.load(warm_start.make(start, tiny_root, reports.append))
     assert [report.step for report in reports] == [2, 3]
@@ -103,5 +127,17 @@ def test_the_backbone_and_decoder_are_warm_and_the_encoder_is_not(
     assert all(torch.equal(x, y) for x, y in zip(model.encoder.parameters(), fresh.encoder.parameters(), strict=True))
 
 
-def test_what_it_took_is_kept(start: WarmStart, tiny_root: Path) -> None:
-    assert torch.load(warm_start.make(start, tiny_root))["seconds"] > 0
+def test_what_it_took_is_kept_whatever_came_between(start: WarmStart, tiny_root: Path) -> None:
+    with pytest.raises(Killed):
+        warm_start.make(start, tiny_root, kill)
+    unfinished = warm_start.path_of(start).with_suffix(".partial")
+    state = torch.load(unfinished)
+    assert 0 < state["seconds"] < 1000
+    torch.save({**state, "seconds": 1000.0}, unfinished)
+    assert 1000 < torch.load(warm_start.make(start, tiny_root))["seconds"] < 2000
+
+
+def test_the_backbones_settings_are_built(start: WarmStart, tiny_root: Path) -> None:
+    deeper = replace(start, backbone_settings={"layers": (2, 1, 1, 1)})
+    plain, deep = (torch.load(warm_start.make(s, tiny_root))["backbone"] for s in (start, deeper))
+    assert plain.keys() < deep.keys()

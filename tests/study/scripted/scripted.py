@@ -12,6 +12,12 @@ from effbench.study.cell import Cell
 
 NAME = "scripted"
 VERSION = "1"
+INSIDE = "whatever it was told to do"
+
+
+def missing(cell: Cell) -> str | None:
+    """What a machine can lack, on demand."""
+    return "needs a unicorn, and this machine has none" if cell.options["does"] == "need a unicorn" else None
 
 
 def measure(cell: Cell, context: Context) -> Measurement:
@@ -21,7 +27,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     resumed = started.exists()
     started.write_text(f"{os.getpid()} {cell.options['title']}")
     context.report(done=1, total=2, note="half way")
-    match cell.options.get("does"):
+    match cell.options["does"]:
         case "sleep":
             time.sleep(0.3)
         case "meet a neighbour":
