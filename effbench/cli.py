@@ -92,26 +92,21 @@ def run(
     """
     from effbench.study.progress import ProgressDisplay
     from effbench.study.record import RecordBook
-    from effbench.study.runner import Runner, task_key
+    from effbench.study.runner import Runner
 
     found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
-    with ProgressDisplay(console) as display:
-        runner = Runner(folder, display, retry_failed)
-        if dry_run:
-            book = RecordBook(folder / "records.jsonl", read_only=True)
-            known = book.latest()
-            states = [
-                {"task": t.title, "status": known[task_key(t)].status if runner.is_done(known, t) else "to do"}
-                for t in plan.tasks
-            ]
-        else:
-            outcome = runner.run(plan.tasks)
+    display = ProgressDisplay(console)
+    runner = Runner(folder, display, retry_failed)
     if dry_run:
+        known = RecordBook(folder / "records.jsonl", read_only=True).latest()
+        states = [{"task": task.title, "status": runner.status(known, task)} for task in plan.tasks]
         for state in states:
             console.print(f"{state['status']:>13}  {state['task']}", markup=False, soft_wrap=True)
         if as_json:
             print(json.dumps({"folder": str(folder), "tasks": states}))
         return
+    with display:
+        outcome = runner.run(plan.tasks)
     _report(found, plan, folder)
     if outcome.failed:
         console.print(f"{outcome.failed} tasks failed; their reasons are in the report. --retry-failed tries again.")

@@ -95,6 +95,12 @@ class Runner:
             return False
         return record.status in FINISHED or not self.retry_failed
 
+    def status(self, known: Mapping[Key, Record], task: Task) -> str:
+        """What the record that answers the task says; without one, "to do" or "to skip"."""
+        if self.is_done(known, task):
+            return known[task_key(task)].status
+        return "to skip" if skip_reason(task) else "to do"
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
