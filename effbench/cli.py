@@ -147,7 +147,7 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
     from effbench.report import page
     from effbench.study.record import RecordBook
 
-    command = shlex.join(["effbench", *sys.argv[1:]])
+    command = shlex.join(["effbench", "run", *sys.argv[2:]])  # a report has the options of the run it is of
     shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl", read_only=True).records, command)
     # systems side by side: the measures are too many for a terminal's width
     table = Table("", title=f"{suite.name}, profile {plan.profile}")

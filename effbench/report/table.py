@@ -174,10 +174,10 @@ def components_table(records: Sequence[Record]) -> pd.DataFrame:
     for record in records:
         if record.probe == "macs" and record.status == "ok":
             cell = Cell.from_json(record.cell)
-            papers = {name: f"{macs / GIGA:.3f}" for name, macs in record.detail["papers"].items()}
+            papers = {f"{name} GMACs": f"{macs / GIGA:.3f}" for name, macs in record.detail["papers"].items()}
             complete = f"{record.detail['complete']['total'] / GIGA:.3f}"
             rows.append(
-                {**_model(cell), "input": cell.size, **papers, "total, complete convention": complete},
+                {**_model(cell), "input": cell.size, **papers, "total GMACs, complete": complete},
             )
     return pd.DataFrame(rows)
 

@@ -142,11 +142,12 @@ def test_printed_figures_are_compared_at_the_papers_input(quick: Plan, suite: Su
 def test_components_stand_at_every_input(quick: Plan, answer: Answer) -> None:
     rows = table.components_table(answers(quick.tasks, answer))
     assert set(rows["input"]) == {"coco", "coco:first30", "128x128"}
+    assert set(rows["backbone"]) == {"r50", "resnet_mini"}
     rows = rows[rows["input"] == "coco"]
     assert list(rows["system"]) == SYSTEMS
-    assert list(rows["encoder"]) == ["110.000", "210.000", "310.000", "410.000"]
-    assert list(rows["total"]) == ["190.000", "290.000", "390.000", "490.000"]
-    assert list(rows["total, complete convention"]) == ["197.000", "297.000", "397.000", "497.000"]
+    assert list(rows["encoder GMACs"]) == ["110.000", "210.000", "310.000", "410.000"]
+    assert list(rows["total GMACs"]) == ["190.000", "290.000", "390.000", "490.000"]
+    assert list(rows["total GMACs, complete"]) == ["197.000", "297.000", "397.000", "497.000"]
 
 
 def test_what_stands_behind_each_time(quick: Plan, answer: Answer) -> None:
