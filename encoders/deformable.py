@@ -77,9 +77,14 @@ class DeformableLayer(nn.Module):
         self.linear2 = nn.Linear(ffn_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """x (B, S, C), position (S, C), reference points (S, 2): the tokens after this layer (B, S, C)."""
-        x = self.norm1(x + self.self_attn(x + position, reference, x, shapes))
+    def forward(
+        self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes, tokens: Tensor | None = None
+    ) -> Tensor:
+        """x (B, Q, C), position (Q, C), reference points (Q, 2): x after this layer (B, Q, C).
+
+        `tokens` (B, S, C) of `shapes` is what x looks at; None means x itself.
+        """
+        x = self.norm1(x + self.self_attn(x + position, reference, x if tokens is None else tokens, shapes))
         return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
 
 

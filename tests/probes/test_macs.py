@@ -60,6 +60,13 @@ def test_totals_are_those_in_print(backbone: str, settings: dict, total: float) 
     assert counted("mask2former", backbone, settings=settings)["total"] == pytest.approx(total, abs=0.01)
 
 
+def test_lite_costs_what_the_papers_print() -> None:
+    """172.00 and 171.99 for the encoder, 428.71 in all: PRO-SCALE's and ECO-M2F's tables for Cityscapes."""
+    lite = counted("lite", "swin_t")
+    assert lite["encoder"] == pytest.approx(171.99, abs=0.01)
+    assert lite["total"] == pytest.approx(428.71, abs=0.01)
+
+
 def test_swin_has_the_norms_of_the_released_one() -> None:
     assert counted("fpn", "swin_t")["backbone"] == pytest.approx(195.5546, abs=1e-4)
 
