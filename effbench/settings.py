@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from effbench.encoders.contract import did_you_mean
 from effbench.errors import InputError
 
 
@@ -20,8 +20,7 @@ def parse_settings(texts: Sequence[str], defaults: Mapping[str, Any], owner: str
         if not equals:
             raise InputError(f"setting {text!r}; expected NAME=VALUE, such as p=1,1,1")
         if name not in defaults:
-            near = difflib.get_close_matches(name, defaults)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(name, defaults, most=1)
             raise InputError(f"{owner} has no setting {name!r}; {hint}allowed: {', '.join(defaults)}")
         settings[name] = _value(name, value, defaults[name])
     return settings

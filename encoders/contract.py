@@ -7,8 +7,9 @@ all that the two sides share.
 from __future__ import annotations
 
 import abc
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +74,12 @@ class Encoder(nn.Module, abc.ABC):
             if resolve is not None:
                 chosen.update(resolve())
         return chosen
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> str:
+    """ "did you mean a or b? " for an error message, or "" when nothing known is near `name`."""
+    near = difflib.get_close_matches(name, list(known), most, cutoff)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def check_features(features: Features) -> dict[str, FeatureSpec]:

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from effbench.encoders.contract import Features, positive
-from effbench.encoders.deformable import COARSE_TO_FINE, DeformableLayer, Shapes, check_deformable, layer_copies
-from effbench.encoders.mask2former import DeformablePixelDecoder
+from effbench.encoders.deformable import Shapes
+from effbench.encoders.mask2former import LayerStack, Mask2FormerEncoder
 from effbench.encoders.registry import register
 
 
-class InterleavedStack(nn.Module):
+class InterleavedStack(LayerStack):
     """Layers that update the coarse tokens alone, looking at all, and a last one that updates all."""
-
-    def __init__(self, layers: Sequence[DeformableLayer]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
 
     def forward(self, tokens: Sequence[Tensor], position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """tokens per level (B, S_l, C), position (S, C), reference (S, 2): all tokens (B, S, C)."""
@@ -33,7 +28,7 @@ class InterleavedStack(nn.Module):
 
 
 @register("lite")
-class LiteEncoder(DeformablePixelDecoder):
+class LiteEncoder(Mask2FormerEncoder):
     """Lite-DETR's H3L1 encoder as the papers' Lite-M2F: `layers` - 1 over res5 and res4, then one over all.
 
     One block, one feed-forward width everywhere, no key-aware attention: that is what the papers' GFLOPs count.
@@ -50,20 +45,4 @@ class LiteEncoder(DeformablePixelDecoder):
     Source: Lite-DETR (Li et al. 2023), section 4.2; IDEA-Research/Lite-DETR, models/dino/deformable_transformer.py.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        *,
-        layers: int = 6,
-        dim: int = 256,
-        mask_dim: int = 256,
-        embedding: str = "conv",
-        heads: int = 8,
-        points: int = 4,
-        ffn_dim: int = 1024,
-        impl: str = "auto",
-    ) -> None:
-        check_deformable(dim, heads, points, ffn_dim, impl)
-        layer = DeformableLayer(dim, len(COARSE_TO_FINE), heads, points, ffn_dim, impl)
-        stack = InterleavedStack(layer_copies(layer, positive("layers", layers)))
-        super().__init__(features, dim, mask_dim, embedding, stack)
+    stack_type = InterleavedStack

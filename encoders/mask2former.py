@@ -92,6 +92,8 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
     Source: Mask2Former (Cheng et al. 2022), section 3.2.2; names of facebookresearch/Mask2Former 9b0651c (MIT).
     """
 
+    stack_type: type[LayerStack] = LayerStack
+
     def __init__(
         self,
         features: Features,
@@ -107,5 +109,5 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
     ) -> None:
         check_deformable(dim, heads, points, ffn_dim, impl)
         layer = DeformableLayer(dim, len(COARSE_TO_FINE), heads, points, ffn_dim, impl)
-        stack = LayerStack(layer_copies(layer, positive("layers", layers)))
+        stack = self.stack_type(layer_copies(layer, positive("layers", layers)))
         super().__init__(features, dim, mask_dim, embedding, stack)

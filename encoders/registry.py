@@ -6,7 +6,6 @@ own through the entry-point group `effbench.encoders`. Nothing else lists encode
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import inspect
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import effbench.encoders
-from effbench.encoders.contract import Encoder, Features, SettingError
+from effbench.encoders.contract import Encoder, Features, SettingError, did_you_mean
 
 ENTRY_POINTS = "effbench.encoders"
 
@@ -63,8 +62,7 @@ def encoder_class(name: str) -> type[Encoder]:
     """The class behind `name`; SettingError with near matches when there is none."""
     known = registered()
     if name not in known:
-        near = difflib.get_close_matches(name, known, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = did_you_mean(name, known, cutoff=0.4)
         raise SettingError(f"no encoder is called {name!r}; {hint}known: {', '.join(known)}")
     return known[name]
 
@@ -90,7 +88,6 @@ def build_encoder(name: str, features: Features, **settings: Any) -> Encoder:
     defaults = setting_defaults(name)
     for setting in settings:
         if setting not in defaults:
-            near = difflib.get_close_matches(setting, defaults)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(setting, defaults, most=1)
             raise SettingError(f"{name} has no setting {setting!r}; {hint}allowed: {', '.join(defaults)}")
     return cls(features, **settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ import timm
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from effbench.encoders.contract import LEVELS, FeatureSpec
+from effbench.encoders.contract import LEVELS, FeatureSpec, did_you_mean
 from effbench.errors import InputError
 
 
@@ -77,8 +76,7 @@ def preset(name: str) -> BackbonePreset:
     if name in PRESETS:
         return PRESETS[name]
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, [*PRESETS, *timm.list_models()])
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = did_you_mean(name, [*PRESETS, *timm.list_models()])
         raise InputError(f"no backbone is called {name!r}; {hint}known: {', '.join(PRESETS)}, and any timm model name")
     return BackbonePreset(name)
 

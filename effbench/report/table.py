@@ -23,8 +23,6 @@ def value_of(column: Column, record: Record) -> float:
     if column.value == "p50":
         few = len(record.samples) < LEAST_SAMPLES[50]
         return math.nan if few else column.scale * percentile(record.samples, 50)
-    if column.value == "sample":
-        return column.scale * record.samples[0]
     value: Any = record.detail
     for name in column.value.split("."):
         value = value[name]

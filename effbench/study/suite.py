@@ -81,7 +81,7 @@ class Column:
     Attributes:
         title: heading.
         probe: whose record fills it.
-        value: "p50" (median of the samples), "sample" (the only one), or a path in the record's detail ("all.pq").
+        value: "p50" (median of the samples), or a path in the record's detail ("all.pq").
         narrow: whether the record is of a cell with a `width`.
         size: the cell's size, or None for any.
         scale: factor from the record's unit to the column's.

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -228,5 +229,9 @@ def _indices(size: int, recipe: Recipe, step: int) -> Iterator[int]:
     first = step * recipe.batch_size
     for place in range(first, first + recipe.batch_size):
         epoch, offset = divmod(place, size)
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(recipe.seed * 100_003 + epoch))
-        yield int(order[offset])
+        yield int(_order(size, recipe.seed, epoch)[offset])
+
+
+@lru_cache(maxsize=2)  # a step may straddle two passes
+def _order(size: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
