@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.contract import Encoder, Features, choice, multiple
+from effbench.encoders.contract import Encoder, Features, SettingError, choice, flag, multiple
 
 NORM_GROUPS = 32
 EMBEDDINGS = ("conv", "max_pool", "avg_pool", "depthwise", "none")
@@ -78,18 +78,29 @@ class PixelEmbedding(Encoder):
 
     Lateral 1x1 with norm, bilinear top-down sum, `embedding` (3x3 convolution as in Mask2Former, or a cheaper
     one), 1x1 to `mask_dim`. Source: Mask2Former's MSDeformAttnPixelDecoder.
+
+    With `use_res2` off nothing at stride 4 enters: the 1x1 works on the stride-8 map, as the release does at
+    COMMON_STRIDE 8, and its output is resized to the stride 4 that the decoder expects.
     """
 
-    def __init__(self, features: Features, dim: int, mask_dim: int, embedding: str) -> None:
+    def __init__(self, features: Features, dim: int, mask_dim: int, embedding: str, use_res2: bool = True) -> None:
         super().__init__(features, dim, mask_dim)
         multiple("dim", dim, NORM_GROUPS, "GroupNorm groups")
-        self.adapter_1 = ConvNorm(self.specs["res2"].channels, dim, 1)
-        self.layer_1 = embedding_layer(embedding, dim)
+        layer = embedding_layer(embedding, dim)
+        self.use_res2 = flag("res2", use_res2)
+        if use_res2:
+            self.adapter_1 = ConvNorm(self.specs["res2"].channels, dim, 1)
+            self.layer_1 = layer
+        elif embedding != "none":
+            raise SettingError(f"embedding={embedding!r}, expected none: res2=False leaves no map at stride 4 for it")
         self.mask_features = nn.Conv2d(dim, mask_dim, 1)
         fan_in_uniform(self.mask_features)
 
     def embed(self, res2: Tensor, stride8: Tensor) -> Tensor:
         """res2 (B, C, H/4, W/4) and the encoder's (B, dim, H/8, W/8) to mask features (B, mask_dim, H/4, W/4)."""
+        if not self.use_res2:
+            at_stride8 = self.mask_features(stride8)
+            return F.interpolate(at_stride8, size=res2.shape[-2:], mode="bilinear", align_corners=False)
         lateral = self.adapter_1(res2)
         top_down = F.interpolate(stride8, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_features(self.layer_1(lateral + top_down))

@@ -37,7 +37,7 @@ class LiteEncoder(Mask2FormerEncoder):
     Args:
         features: res2..res5.
         layers: all layers; 6 is (5 + 1), and the last one always updates all tokens.
-        dim, mask_dim, embedding, heads, points, ffn_dim, impl: as in `mask2former`.
+        dim, mask_dim, embedding, res2, heads, points, ffn_dim, impl: as in `mask2former`.
 
     Raises:
         SettingError: a value outside what is said above.

@@ -60,8 +60,10 @@ class DeformableTransformer(nn.Module):
 class DeformablePixelDecoder(PixelEmbedding):
     """Projections, a deformable transformer over res5, res4, res3, and the pixel embedding on res2."""
 
-    def __init__(self, features: Features, dim: int, mask_dim: int, embedding: str, stack: nn.Module) -> None:
-        super().__init__(features, dim, mask_dim, embedding)
+    def __init__(
+        self, features: Features, dim: int, mask_dim: int, embedding: str, stack: nn.Module, use_res2: bool = True
+    ) -> None:
+        super().__init__(features, dim, mask_dim, embedding, use_res2)
         self.input_proj = nn.ModuleList(input_projection(self.specs[name].channels, dim) for name in COARSE_TO_FINE)
         self.transformer = DeformableTransformer(dim, stack)
 
@@ -82,6 +84,7 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
         dim: channels of all tokens and maps; a multiple of 32 and of `heads`.
         mask_dim: channels of the mask features.
         embedding: how neighbours mix at stride 4: conv (released), max_pool, avg_pool, depthwise, none.
+        res2: False leaves the stride-4 map out (PRO-SCALE's "completely remove s1"); needs embedding=none.
         heads, points: attention heads, sampled points per head and level.
         ffn_dim: width of the feed-forward network.
         impl: implementation of the deformable operator.
@@ -102,6 +105,7 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
         dim: int = 256,
         mask_dim: int = 256,
         embedding: str = "conv",
+        res2: bool = True,
         heads: int = 8,
         points: int = 4,
         ffn_dim: int = 1024,
@@ -110,4 +114,4 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
         check_deformable(dim, heads, points, ffn_dim, impl)
         layer = DeformableLayer(dim, len(COARSE_TO_FINE), heads, points, ffn_dim, impl)
         stack = self.stack_type(layer_copies(layer, positive("layers", layers)))
-        super().__init__(features, dim, mask_dim, embedding, stack)
+        super().__init__(features, dim, mask_dim, embedding, stack, res2)

@@ -18,11 +18,23 @@ Pyramid = Callable[..., dict[str, Tensor]]
 Build = Callable[..., Encoder]
 
 # Narrow and shallow; mask_dim differs from dim, so that a mix-up shows.
-SMALL = {"dim": 64, "mask_dim": 32, "heads": 4, "points": 2, "ffn_dim": 64, "layers": 2, "p": (1, 1, 1)}
+SMALL = {
+    "dim": 64,
+    "mask_dim": 32,
+    "heads": 4,
+    "points": 2,
+    "ffn_dim": 64,
+    "layers": 2,
+    "p": (1, 1, 1),
+    "n": (2, 1, 0),
+    "d": (48, 32, 32),
+}
 
 # Settings that choose another way through the code; an encoder that is not listed is tested once.
 WAYS: Mapping[str, tuple[dict[str, Any], ...]] = {
-    "mask2former": ({}, {"embedding": "max_pool", "layers": 1}),
+    "mask2former": ({}, {"embedding": "max_pool", "layers": 1}, {"embedding": "none", "res2": False}),
+    "rt": ({}, {"fused": True, "position": "aligned", "embedding": "none"}),
+    "convnext_unet": ({}, {"squeeze_excite": False, "n": (1, 1, 1), "d": (32, 32, 32)}),
     "proscale": (
         {},
         {"recalibration": "released_conv", "p": (2, 0, 1)},
@@ -103,7 +115,7 @@ def test_autocast_stays_close_to_float32_and_trains(
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = encoder(features)
     for a, b in zip(tensors(single), tensors(mixed), strict=True):
-        assert (b.float() - a).norm() < 0.03 * a.norm(), "off by more than the rounding of a few bfloat16 layers"
+        assert (b.float() - a).norm() < 0.05 * a.norm(), "off by more than the rounding of twenty bfloat16 layers"
         assert not torch.equal(b.float(), a), "the comparison ran in one precision"
     sum(
         (x.float() * torch.randn_like(a)).sum() for x, a in zip(tensors(mixed), tensors(single), strict=True)
@@ -151,7 +163,7 @@ def test_gradients_reach_every_parameter(name: str, settings: dict[str, Any], bu
     sum((x * torch.randn_like(x)).sum() for x in tensors(encoder(features))).backward()
     leaves = {**dict(encoder.named_parameters()), **features}
     unreached = [key for key, x in leaves.items() if x.grad is None or not x.grad.isfinite().all() or not x.grad.any()]
-    assert unreached == []
+    assert unreached == ([] if settings.get("res2", True) else ["res2"])
 
 
 @each_encoder

@@ -58,6 +58,7 @@ def test_setting_defaults_are_those_of_the_papers() -> None:
         "dim": 256,
         "mask_dim": 256,
         "embedding": "conv",
+        "res2": True,
         "heads": 8,
         "points": 4,
         "ffn_dim": 1024,
@@ -70,6 +71,9 @@ def test_setting_defaults_are_those_of_the_papers() -> None:
         0.1,
         False,
     )
+    unet, rt = setting_defaults("convnext_unet"), setting_defaults("rt")
+    assert (unet["n"], unet["d"], unet["squeeze_excite"]) == ((18, 1, 1), (384, 384, 384), True)
+    assert (rt["fused"], rt["embedding"], rt["heads"], rt["ffn_dim"]) == (False, "conv", 8, 1024)
 
 
 @pytest.mark.usefixtures("own_registry")
