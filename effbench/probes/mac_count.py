@@ -18,17 +18,24 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from effbench.encoders.contract import EncoderOutput
 from effbench.models import postprocess
 from effbench.models.segmenter import Segmenter
-from effbench.probes import mac_rules
+from effbench.probes import mac_rules, mac_shapes
 
-COMPONENTS = ("backbone", "encoder", "decoder", "post_processing", "other")
+PARTS = ("backbone", "encoder", "decoder")
+COMPONENTS = (*PARTS, "post_processing", "other")
 CONVENTIONS = ("papers", "complete")
 
 _RESIZES = (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_nearest2d)
-_ATTENTION: Mapping[Any, Callable[..., tuple[int, int]]] = {
+_WHOLE: Mapping[Any, Callable[..., tuple[int, int]]] = {
     F.multi_head_attention_forward: mac_rules.multi_head_attention,
     F.scaled_dot_product_attention: mac_rules.scaled_dot_product,
+    F.adaptive_avg_pool2d: mac_rules.adaptive_average,
+}
+_SHAPE_OF_WHOLE: Mapping[Any, Callable[..., Any]] = {
+    F.multi_head_attention_forward: mac_shapes.multi_head_attended,
+    F.scaled_dot_product_attention: mac_shapes.attended,
 }
 
 
@@ -38,6 +45,13 @@ class MacCount:
 
     papers: Counter[tuple[str, str]] = field(default_factory=Counter)
     complete: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __add__(self, other: MacCount) -> MacCount:
+        return MacCount(self.papers + other.papers, self.complete + other.complete)
+
+    def times(self, images: int) -> MacCount:
+        """The MACs of so many images."""
+        return MacCount(*(Counter({key: images * n for key, n in c.items()}) for c in (self.papers, self.complete)))
 
     def by_component(self, convention: str) -> dict[str, int]:
         """MACs of each of `COMPONENTS`, and their sum as `total`."""
@@ -53,8 +67,8 @@ class MacCount:
         return {operator: macs for operator, macs in missing.items() if macs}
 
 
-class _Attention(TorchFunctionMode):
-    """Counts whole attentions by formula, so that it does not matter which kernel or decomposition runs them."""
+class _WholeFunctions(TorchFunctionMode):
+    """Counts whole functions by formula, so that it does not matter which kernel or decomposition runs them."""
 
     def __init__(self, book: _Book) -> None:
         super().__init__()
@@ -62,9 +76,11 @@ class _Attention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in _ATTENTION or self.book.muted:
+        if func not in _WHOLE or self.book.muted:
             return func(*args, **kwargs)
-        self.book.add(func.__name__, *_ATTENTION[func](*args, **kwargs))
+        self.book.add(func.__name__, *_WHOLE[func](*args, **kwargs))
+        if func in _SHAPE_OF_WHOLE and args and args[0].is_meta and not kwargs.get("need_weights"):
+            return _SHAPE_OF_WHOLE[func](*args, **kwargs)
         self.book.muted = True
         try:
             return func(*args, **kwargs)
@@ -88,7 +104,8 @@ class _Book(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        shape = mac_shapes.SHAPES.get(func)
+        out = shape(*args) if shape and not kwargs and args[0].is_meta else func(*args, **kwargs)
         if not self.muted:
             papers, complete = mac_rules.papers_and_complete(func, args, out)
             component = self.component
@@ -125,7 +142,7 @@ def _booking(model: Segmenter) -> Iterator[_Book]:
         book.encoder_itself = depth == 0
 
     with ExitStack() as stack:
-        for name in ("backbone", "encoder", "decoder"):
+        for name in PARTS:
             module: nn.Module = getattr(model, name)
             stack.callback(module.register_forward_pre_hook(enter(name)).remove)
             stack.callback(module.register_forward_hook(leave).remove)
@@ -134,7 +151,7 @@ def _booking(model: Segmenter) -> Iterator[_Book]:
             stack.callback(child.register_forward_hook(leave_child).remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(book)
-        stack.enter_context(_Attention(book))
+        stack.enter_context(_WholeFunctions(book))
         yield book
 
 
@@ -143,6 +160,26 @@ def count_model(model: Segmenter, height: int, width: int) -> MacCount:
     device = next(model.parameters()).device
     with _booking(model.eval()) as book:
         model(torch.empty(1, 3, height, width, device=device))
+    return book.count
+
+
+def count_part(model: Segmenter, part: str, padded: tuple[int, int]) -> MacCount:
+    """MACs of one of `PARTS` alone (the encoder's with its top-down resize) on one image padded to (H, W)."""
+    device = next(model.parameters()).device
+
+    def maps(channels: int, stride: int) -> torch.Tensor:
+        return torch.empty(1, channels, padded[0] // stride, padded[1] // stride, device=device)
+
+    inputs: dict[str, Callable[[], Any]] = {
+        "backbone": lambda: maps(3, 1),
+        "encoder": lambda: {name: maps(*spec) for name, spec in model.backbone.features.items()},
+        "decoder": lambda: EncoderOutput(
+            maps(model.encoder.mask_dim, 4),
+            (maps(model.encoder.dim, 32), maps(model.encoder.dim, 16), maps(model.encoder.dim, 8)),
+        ),
+    }
+    with _booking(model.eval()) as book:
+        getattr(model, part)(inputs[part]())
     return book.count
 
 

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.registry import registered
+from effbench.encoders.contract import LEVELS
+from effbench.encoders.registry import registered, setting_defaults
 from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.probes import macs
-from effbench.probes.base import Context
+from effbench.probes.base import Context, segmenter
 from effbench.probes.mac_count import COMPONENTS, CONVENTIONS, count_model, count_post_processing
 from effbench.probes.mac_sizes import SizeProtocol, fixed, size_protocol
 from effbench.study.cell import Cell
@@ -65,6 +66,45 @@ def test_lite_costs_what_the_papers_print() -> None:
     lite = counted("lite", "swin_t")
     assert lite["encoder"] == pytest.approx(171.99, abs=0.01)
     assert lite["total"] == pytest.approx(428.71, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 216.96),
+        ({"fused": True}, 206.81),
+        ({"embedding": "none"}, 139.65),
+        ({"fused": True, "embedding": "none"}, 129.50),  # printed: 130.00
+    ],
+    ids=str,
+)
+def test_rt_fits_the_print_when_fused_and_without_the_output_convolution(settings: dict, expected: float) -> None:
+    """The figures count a BatchNorm as one MAC per element; the papers' tool takes two (fvcore's batch_norm)."""
+    rt = counted("rt", "swin_t", settings=settings)["encoder"]
+    with torch.device("meta"):
+        encoder = build_segmenter("rt", "swin_t", num_classes=19, **settings).encoder.eval()
+    elements = 0
+
+    def count(module: nn.Module, args: Any, output: Tensor) -> None:
+        nonlocal elements
+        elements += output.numel()
+
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(count)
+    encoder({name: torch.empty(1, 96 * 2**i, 256 >> i, 512 >> i, device="meta") for i, name in enumerate(LEVELS)})
+    assert rt == pytest.approx(expected, rel=1e-3)
+    assert rt - elements / GIGA == pytest.approx(expected, abs=0.006)
+
+
+def test_without_res2_the_convolution_and_three_quarters_of_the_mask_features_are_saved() -> None:
+    whole, without = (
+        counted("mask2former", "swin_t", settings=settings)["encoder"]
+        for settings in ({}, {"res2": False, "embedding": "none"})
+    )
+    pixels = 256 * 512
+    saved = pixels * (96 * 256 + 2 * 5 * 256 + 9 * 256**2 + 0.75 * 256**2)
+    assert whole - without == pytest.approx(saved / GIGA, abs=1e-3)
 
 
 def test_swin_has_the_norms_of_the_released_one() -> None:
@@ -124,18 +164,67 @@ def test_coco_first_n_is_the_last_encoder_beside_the_mean_total() -> None:
     assert first["total"] == pytest.approx(parts - encoders[-1] + sum(encoders) / 3)
 
 
-@pytest.mark.slow
-def test_printed_coco_row_of_proscales_paper() -> None:
-    row = counted("mask2former", "swin_t", **COCO, size="coco:first100")
-    assert row["encoder"] == pytest.approx(116.68, abs=0.01)  # printed 117.00
-    assert row["total"] == pytest.approx(234.52, abs=0.01)  # printed 234.50
+# PRO-SCALE's COCO rows, counted on the first images, and ECO-M2F's, over all 5,000: encoder, total.
+@pytest.mark.parametrize(
+    ("backbone", "size", "rows"),
+    [
+        ("swin_t", "coco:first100", {"mask2former": (116.68, 234.52), "proscale": (56.18, 171.70)}),
+        ("swin_t", "coco:first30", {"lite": (79.78, 188.05)}),
+        ("r50", "coco:first30", {"mask2former": (135.08, 229.13), "proscale": (67.45, 166.10)}),
+        ("swin_t", "coco", {"mask2former": (121.69, 235.60)}),
+        ("r50", "coco", {"mask2former": (126.05, 229.44)}),
+    ],
+)
+def test_printed_coco_rows(backbone: str, size: str, rows: dict[str, tuple[float, float]]) -> None:
+    for encoder, printed in rows.items():
+        row = counted(encoder, backbone, **COCO, size=size)
+        assert (row["encoder"], row["total"]) == pytest.approx(printed, rel=1e-3)
+
+
+def test_cells_share_the_counts_of_equal_parts_and_of_no_others() -> None:
+    cells = [
+        Cell(encoder, "resnet_mini", **{**CITYSCAPES, "size": "64x96"}, settings=settings)
+        for encoder, settings in [
+            ("fpn", {}),
+            ("fpn", {"dim": 64}),
+            ("fpn", {"embedding": "none"}),
+            ("lite", {}),
+            ("lite", {"layers": 2}),
+        ]
+    ]
+    alone = [macs.count(segmenter(c, "meta"), size_protocol(c.size), c.queries, c.classes) for c in cells]
+    assert [macs.measure(c, Context("unused")).detail for c in cells] == alone
+    parts = [macs.identities(c) for c in cells]
+    assert len({p["backbone"] for p in parts}) == 1
+    assert len({p["decoder"] for p in parts}) == 2, "one for each width"
+    assert len({p["encoder"] for p in parts}) == len(cells)
+
+
+def test_a_count_of_another_model_is_noticed() -> None:
+    shared: macs.Shared = {}
+    same = dict.fromkeys(("backbone", "encoder", "decoder"), "the same")
+    protocol = size_protocol("64x96")
+    macs.count(small("fpn"), protocol, 5, 7, same, shared)
+    with pytest.raises(RuntimeError, match="a part's identity must name all it depends on"):
+        macs.count(small("mask2former"), protocol, 5, 7, same, shared)
 
 
 @pytest.mark.slow
-def test_printed_coco_average_of_ecos_paper() -> None:
-    row = counted("mask2former", "r50", **COCO, size="coco")
-    assert row["encoder"] == pytest.approx(126.05, abs=0.01)
-    assert row["total"] == pytest.approx(229.44, abs=0.01)
+def test_all_systems_at_all_sizes_take_under_a_minute() -> None:
+    """Two backbones, four protocols. The suite does it in two processes; this is one, with its own fresh counts."""
+    from effbench.suites.coco import SYSTEMS
+
+    macs._shared.clear()
+    began = time.process_time()
+    for backbone in ("r50", "swin_t"):
+        for system in SYSTEMS:
+            for size in ("cityscapes", "coco", "coco:first30", "coco:first100"):
+                classes = 19 if size == "cityscapes" else 133
+                macs.measure(
+                    Cell(**system.fields(), backbone=backbone, dataset="any", size=size, classes=classes, queries=100),
+                    Context("unused"),
+                )
+    assert time.process_time() - began < 2 * 60
 
 
 def test_counting_a_cell_takes_under_two_seconds() -> None:
@@ -168,7 +257,8 @@ def attention_handle(inputs: list[Any], outputs: list[Any]) -> float:
 
 
 def small(encoder: str, **settings: Any) -> Segmenter:
-    narrow = {"heads": 4, "ffn_dim": 128} if encoder != "fpn" else {}
+    allowed = setting_defaults(encoder)
+    narrow = {name: value for name, value in {"heads": 4, "ffn_dim": 128}.items() if name in allowed}
     decoder = {"dim": 64, "heads": 4, "ffn_dim": 128, "layers": 3}
     return build_segmenter(
         encoder,
