@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from effbench.errors import InputError
+from effbench.quality.overlap import pair_areas
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,8 +121,20 @@ class QualityResult(NamedTuple):
     categories: int
 
 
-def image_stats(ground_truth: PanopticMap, prediction: PanopticMap) -> ImageStats:
-    """Match the segments of one image and count, as panopticapi's `pq_compute_single_core` does.
+class Outcome(NamedTuple):
+    """What became of one segment: `counts` holds a single true positive, false positive or false negative.
+
+    `area`, in pixels, is the true segment's in its map for a true positive and a false negative, the predicted
+    segment's for a false positive.
+    """
+
+    category: int
+    area: int
+    counts: CategoryStats
+
+
+def match_segments(ground_truth: PanopticMap, prediction: PanopticMap) -> list[Outcome]:
+    """Match the segments of one image, as panopticapi's `pq_compute_single_core` does.
 
     - A pair matches when the categories agree, the ground truth is no crowd and IoU > 0.5, where the
       prediction's void pixels (ground truth 0) are left out of the union.
@@ -131,57 +144,106 @@ def image_stats(ground_truth: PanopticMap, prediction: PanopticMap) -> ImageStat
       released code.
 
     The area of a ground-truth segment is its number of pixels in the map; panopticapi reads it from the
-    annotation. As there, ground-truth ids that the table lacks are neither void nor a segment.
+    annotation. As there, ground-truth ids that the table lacks are neither void nor a segment. Segments that are
+    left out of the count (crowds, predictions on void) have no outcome.
 
     Raises InputError when the maps are not integer (H, W) of one shape, when a table repeats an id or lists
     0, and when the ids of the predicted map and of its table differ.
     """
-    truth_map = _integer_map(ground_truth.id_map, "ground truth")
-    predicted_map = _integer_map(prediction.id_map, "prediction")
+    truth_map = integer_map(ground_truth.id_map, "ground truth")
+    predicted_map = integer_map(prediction.id_map, "prediction")
     if predicted_map.shape != truth_map.shape:
         raise InputError(
             f"the prediction has shape {predicted_map.shape}, the ground truth {truth_map.shape}: "
             "resize the prediction to the ground truth before it is scored"
         )
-    truth, predicted = ground_truth.segments, prediction.segments
-    overlap = _overlaps(truth_map.ravel(), predicted_map.ravel(), truth, predicted)
+    truth = _table(ground_truth.segments, "ground truth")
+    predicted = _table(prediction.segments, "prediction")
+    shared = pair_areas(truth_map, predicted_map)
+    truth_area: dict[int, int] = defaultdict(int)
+    predicted_area: dict[int, int] = defaultdict(int)
+    for (true_id, id_), area in shared.items():
+        truth_area[true_id] += area
+        predicted_area[id_] += area
+    _check_prediction(predicted, predicted_area)
 
-    inter, void = overlap[1:-1, 1:], overlap[0, 1:]
-    predicted_area = overlap[:, 1:].sum(axis=0)
-    if absent := [s.id for s, area in zip(predicted, predicted_area, strict=True) if area == 0]:
+    matches: dict[int, tuple[int, float]] = {}
+    for (true_id, id_), area in shared.items():
+        if true_id in truth and id_ in predicted:
+            segment = truth[true_id]
+            union = truth_area[true_id] + predicted_area[id_] - area - shared.get((VOID, id_), 0)
+            if 2 * area > union and segment.category == predicted[id_].category and not segment.iscrowd:
+                matches[true_id] = id_, area / union
+    crowds = {segment.category: id_ for id_, segment in truth.items() if segment.iscrowd}
+
+    outcomes, taken = [], {id_ for id_, _ in matches.values()}
+    for true_id, segment in truth.items():
+        if true_id in matches:
+            hit = CategoryStats(matches[true_id][1], tp=1)
+            outcomes.append(Outcome(segment.category, truth_area[true_id], hit))
+        elif not segment.iscrowd:
+            outcomes.append(Outcome(segment.category, truth_area.get(true_id, 0), _MISSED))
+    for id_, found in predicted.items():
+        if id_ not in taken:
+            area, ignored = predicted_area[id_], shared.get((VOID, id_), 0)
+            if found.category in crowds:
+                ignored += shared.get((crowds[found.category], id_), 0)
+            if 2 * ignored <= area:
+                outcomes.append(Outcome(found.category, area, _FALSE))
+    return outcomes
+
+
+_MISSED, _FALSE = CategoryStats(fn=1), CategoryStats(fp=1)
+
+
+def _table(segments: Sequence[Segment], whose: str) -> dict[int, Segment]:
+    """id -> segment, in the table's order."""
+    table = {segment.id: segment for segment in segments}
+    if len(table) != len(segments) or VOID in table:
+        ids = [segment.id for segment in segments]
+        repeated = next(id_ for id_ in ids if ids.count(id_) > 1 or id_ == VOID)
+        raise InputError(
+            f"the {whose}'s table lists id {repeated} twice or {VOID}, which is void: "
+            "give each segment an id of its own, other than 0"
+        )
+    return table
+
+
+def _check_prediction(table: Mapping[int, Segment], area: Mapping[int, int]) -> None:
+    """The ids of map and table must be the same ones."""
+    if unlisted := sorted(id_ for id_ in area if id_ != VOID and id_ not in table):
+        raise InputError(
+            f"the prediction's map has ids {unlisted[:10]}, which its table lacks: "
+            f"list them as segments or set these pixels to {VOID} (void)"
+        )
+    if absent := [id_ for id_ in table if id_ not in area]:
         raise InputError(f"the prediction's table lists segments {absent}, which have no pixel in its map: remove them")
-    truth_category = np.array([s.category for s in truth], dtype=np.int64)
-    predicted_category = np.array([s.category for s in predicted], dtype=np.int64)
-    crowd = np.array([bool(s.iscrowd) for s in truth], dtype=bool)
 
-    union = overlap[1:-1].sum(axis=1)[:, None] + predicted_area - inter - void
-    match = (2 * inter > union) & (truth_category[:, None] == predicted_category) & ~crowd[:, None]
-    crowd_row = {s.category: row for row, s in enumerate(truth) if s.iscrowd}
 
-    counts: dict[int, list[Any]] = defaultdict(lambda: [0.0, 0, 0, 0])
-    for row, column in zip(*np.nonzero(match), strict=True):
-        count = counts[int(truth_category[row])]
-        count[0] += float(inter[row, column] / union[row, column])
-        count[1] += 1
-    for column in np.flatnonzero(~match.any(axis=0)):
-        category = int(predicted_category[column])
-        ignored = void[column]
-        if category in crowd_row:
-            ignored = ignored + inter[crowd_row[category], column]
-        if 2 * ignored <= predicted_area[column]:
-            counts[category][2] += 1
-    for row in np.flatnonzero(~match.any(axis=1) & ~crowd):
-        counts[int(truth_category[row])][3] += 1
-    return ImageStats({category: CategoryStats(*count) for category, count in sorted(counts.items())})
+def tally(outcomes: Iterable[Outcome]) -> ImageStats:
+    """The statistics of an image, or of a part of its segments, from their outcomes."""
+    return ImageStats(_sums((outcome.category, outcome.counts) for outcome in outcomes))
+
+
+def image_stats(ground_truth: PanopticMap, prediction: PanopticMap) -> ImageStats:
+    """The statistics of one image. Raises InputError as `match_segments` does."""
+    return tally(match_segments(ground_truth, prediction))
 
 
 def accumulate(stats: Iterable[Mapping[int, CategoryStats]]) -> dict[int, CategoryStats]:
     """Sum over images: category -> its counts. PQ of a data set comes from these, not from images' PQ."""
-    totals: dict[int, CategoryStats] = defaultdict(CategoryStats)
-    for image in stats:
-        for category, counts in image.items():
-            totals[category] += counts
-    return dict(sorted(totals.items()))
+    return _sums((category, counts) for image in stats for category, counts in image.items())
+
+
+def _sums(counted: Iterable[tuple[int, CategoryStats]]) -> dict[int, CategoryStats]:
+    sums: dict[int, list[Any]] = {}
+    for category, counts in counted:
+        total = sums.setdefault(category, [0.0, 0, 0, 0])
+        total[0] += counts.iou_sum
+        total[1] += counts.tp
+        total[2] += counts.fp
+        total[3] += counts.fn
+    return {category: CategoryStats(*sums[category]) for category in sorted(sums)}
 
 
 def summarise(
@@ -218,7 +280,7 @@ def panoptic_quality(
 
     Many images have their counts accumulated first, which is not the mean of the images' PQ.
     For things and stuff apart use `summarise(accumulate(...), things, stuff)`; the single steps are public.
-    Raises InputError as `image_stats` does, and when the numbers of images differ.
+    Raises InputError as `match_segments` does, and when the numbers of images differ.
     """
     truths = [ground_truth] if isinstance(ground_truth, PanopticMap) else ground_truth
     predictions = [prediction] if isinstance(prediction, PanopticMap) else prediction
@@ -244,7 +306,7 @@ def _mean(counts: Iterable[CategoryStats]) -> QualityResult:
     )
 
 
-def _integer_map(id_map: npt.NDArray[Any] | Tensor, whose: str) -> npt.NDArray[Any]:
+def integer_map(id_map: npt.NDArray[Any] | Tensor, whose: str) -> npt.NDArray[Any]:
     """(H, W) on the host."""
     array = np.asarray(id_map if isinstance(id_map, np.ndarray) else id_map.cpu())
     if array.ndim != 2 or array.size == 0 or not np.issubdtype(array.dtype, np.integer):
@@ -252,46 +314,3 @@ def _integer_map(id_map: npt.NDArray[Any] | Tensor, whose: str) -> npt.NDArray[A
             f"the {whose}'s id map must be a non-empty (H, W) map of integers, got shape {array.shape} of {array.dtype}"
         )
     return array
-
-
-def _overlaps(
-    truth_ids: npt.NDArray[Any],
-    predicted_ids: npt.NDArray[Any],
-    truth: Sequence[Segment],
-    predicted: Sequence[Segment],
-) -> npt.NDArray[np.int64]:
-    """Pixels shared by each pair (N + 2, P + 1): row and column 0 are void, the last row unlisted ids."""
-    # A map of real segments is a few thousand runs along its rows. Counting runs by their length leaves two
-    # comparisons as the only work per pixel, however large the ids are.
-    change = truth_ids[1:] != truth_ids[:-1]
-    change |= predicted_ids[1:] != predicted_ids[:-1]
-    ends = np.append(np.flatnonzero(change), truth_ids.size - 1)
-    lengths = np.diff(ends, prepend=-1)
-
-    rows = _table_rows(truth_ids[ends], truth, "ground truth")
-    columns = _table_rows(predicted_ids[ends], predicted, "prediction")
-    if (unlisted := columns > len(predicted)).any():
-        ids = np.unique(predicted_ids[ends][unlisted]).tolist()
-        raise InputError(
-            f"the prediction's map has ids {ids[:10]}, which its table lacks: "
-            f"list them as segments or set these pixels to {VOID} (void)"
-        )
-    shape = (len(truth) + 2, len(predicted) + 1)
-    # The weights make float64 sums, exact far beyond any number of pixels.
-    pixels = np.bincount(rows * shape[1] + columns, weights=lengths, minlength=shape[0] * shape[1])
-    return pixels.astype(np.int64).reshape(shape)
-
-
-def _table_rows(ids: npt.NDArray[Any], segments: Sequence[Segment], whose: str) -> npt.NDArray[np.int64]:
-    """The 1-based row of each id in the table, 0 for void, len(segments) + 1 for an id that is not listed."""
-    listed = np.array([VOID, *(s.id for s in segments)], dtype=np.int64)
-    order = np.argsort(listed)
-    ordered = listed[order]
-    if (repeated := ordered[1:] == ordered[:-1]).any():
-        raise InputError(
-            f"the {whose}'s table lists id {ordered[1:][repeated][0]} twice or {VOID}, which is void: "
-            "give each segment an id of its own, other than 0"
-        )
-    ids = ids.astype(np.int64)
-    place = np.minimum(np.searchsorted(ordered, ids), len(listed) - 1)
-    return np.where(ordered[place] == ids, order[place], len(listed))

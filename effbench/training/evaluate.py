@@ -1,4 +1,4 @@
-"""A model's panoptic predictions on a data set, scored image by image."""
+"""A model's predictions on a data set, scored image by image: panoptic, semantic and instance from one forward pass."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.transforms import resize_shortest
 from effbench.models import postprocess
 from effbench.models.segmenter import Segmenter
-from effbench.quality import ImageStats, PanopticMap, accumulate, image_stats, summarise
+from effbench.quality import (
+    AveragePrecision,
+    ImageStats,
+    InstanceScorer,
+    PanopticMap,
+    PanopticWriter,
+    accumulate,
+    by_size,
+    confusion_matrix,
+    match_segments,
+    mean_iou,
+    summarise,
+    tally,
+)
+from effbench.quality.object_size import BOUNDS
 
 
 @dataclass(frozen=True)
@@ -23,17 +40,49 @@ class Inference:
     Attributes:
         short, longest: sides of the resized image in pixels; None keeps the stored size.
         object_threshold, overlap_threshold: of the panoptic post-processing; 0.8 both in the papers.
+        semantic, instances: whether mIoU_p and AP_p are measured too; each costs time.
     """
 
     short: int | None = None
     longest: int = 1333
     object_threshold: float = postprocess.OBJECT_THRESHOLD
     overlap_threshold: float = postprocess.OVERLAP_THRESHOLD
+    semantic: bool = True
+    instances: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrediction:
+    """What a model says about one sample, at its own size: segments, the class of each pixel (H, W), and instances.
+
+    The last two are None where `Inference` does not ask for them.
+    """
+
+    panoptic: PanopticMap
+    semantic: Tensor | None
+    instances: postprocess.Instances | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What every score is made of.
+
+    Attributes:
+        images: image id -> its panoptic statistics.
+        sizes: image id -> the same, apart for "small", "medium" and "large" segments.
+        confusion: pixels of each true (row) and predicted class, int64 (K, K); None where it was not asked for.
+        instances: AP of the things in percent; None where it was not asked for.
+    """
+
+    images: Mapping[int, ImageStats]
+    sizes: Mapping[int, Mapping[str, ImageStats]]
+    confusion: npt.NDArray[np.int64] | None = None
+    instances: AveragePrecision | None = None
 
 
 @torch.inference_mode()
-def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int], how: Inference) -> PanopticMap:
-    """The panoptic prediction of one sample, at its own size."""
+def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int], how: Inference) -> ImagePrediction:
+    """The prediction of one sample, from one forward pass."""
     device = next(model.parameters()).device
     image = sample.image[None].to(device).float() / 255
     original = (image.shape[2], image.shape[3])
@@ -41,21 +90,39 @@ def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int],
         size = resize_shortest(original, how.short, how.longest)
         image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
     output = model(image)
-    answer = output.predictions[-1]
+    logits, masks = output.predictions[-1].logits[0], output.predictions[-1].masks[0]
     resized = (image.shape[2], image.shape[3])
-    masks = postprocess.resize_masks(answer.masks[0], output.padded_size, resized, original)
-    ids, segments = postprocess.panoptic(answer.logits[0], masks, things, how.object_threshold, how.overlap_threshold)
-    return PanopticMap(ids, segments)
+    masks = postprocess.resize_masks(masks, output.padded_size, resized, original)
+    ids, segments = postprocess.panoptic(logits, masks, things, how.object_threshold, how.overlap_threshold)
+    return ImagePrediction(
+        PanopticMap(ids, segments),
+        postprocess.semantic_map(logits, masks) if how.semantic else None,
+        postprocess.instances(logits, masks, only=things) if how.instances else None,
+    )
 
 
-def scores(stats: Mapping[int, ImageStats], data: CocoPanoptic) -> dict[str, Any]:
-    """PQ, SQ, RQ in percent of "all", "things" and "stuff", as plain JSON."""
-    groups = summarise(accumulate(stats.values()), data.categories.things, data.categories.stuff)
-    return {name: result._asdict() for name, result in groups.items()}
+def scores(evaluation: Evaluation, data: CocoPanoptic) -> dict[str, Any]:
+    """Every score in percent, as plain JSON.
+
+    PQ, SQ, RQ of "all", "things", "stuff" and, under "by_size", of "small", "medium" and "large" segments of all
+    categories, each with the number of categories averaged over; "miou" and "ap" where they were measured.
+    """
+    things, stuff = data.categories.things, data.categories.stuff
+    groups = summarise(accumulate(evaluation.images.values()), things, stuff)
+    answer: dict[str, Any] = {name: result._asdict() for name, result in groups.items()}
+    answer["by_size"] = {
+        size: summarise(accumulate(sizes[size] for sizes in evaluation.sizes.values()), things, stuff)["all"]._asdict()
+        for size in BOUNDS
+    }
+    if evaluation.confusion is not None:
+        answer["miou"] = mean_iou(evaluation.confusion)._asdict()
+    if evaluation.instances is not None:
+        answer["ap"] = evaluation.instances._asdict()
+    return answer
 
 
 def per_image(stats: Mapping[int, ImageStats]) -> dict[str, Any]:
-    """Every image's statistics as plain JSON: what any later score can be made of."""
+    """Every image's statistics as plain JSON: what any later panoptic score can be made of."""
     return {str(image): image_stats.to_json() for image, image_stats in stats.items()}
 
 
@@ -64,13 +131,31 @@ def evaluate(
     data: CocoPanoptic,
     how: Inference,
     on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, ImageStats]:
-    """image id -> its panoptic statistics, for every image of `data`; `on_image(done, total)` after each."""
+    export: PanopticWriter | None = None,
+) -> Evaluation:
+    """Score `model` on every image of `data`; `on_image(done, total)` after each, `export` takes each prediction."""
     model.eval()
-    stats: dict[int, ImageStats] = {}
+    things, classes = data.categories.things, len(data.categories)
+    images: dict[int, ImageStats] = {}
+    sizes: dict[int, dict[str, ImageStats]] = {}
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    instances = InstanceScorer(things)
     for i in range(len(data)):
         sample = data[i]
-        prediction = predict(model, sample, data.categories.things, how)
-        stats[sample.image_id] = image_stats(PanopticMap(sample.id_map, sample.segments), prediction)
+        truth = PanopticMap(sample.id_map, sample.segments)
+        found = predict(model, sample, things, how)
+        outcomes = match_segments(truth, found.panoptic)
+        images[sample.image_id], sizes[sample.image_id] = tally(outcomes), by_size(outcomes)
+        if found.semantic is not None:
+            confusion += confusion_matrix(truth, found.semantic, classes)
+        if found.instances is not None:
+            instances.add(truth, found.instances.scores, found.instances.classes, found.instances.masks)
+        if export is not None:
+            export.add(sample.image_id, sample.file_name, found.panoptic)
         on_image(i + 1, len(data))
-    return stats
+    return Evaluation(
+        images,
+        sizes,
+        confusion if how.semantic else None,
+        instances.average_precision() if how.instances else None,
+    )

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from effbench.models.postprocess import PanopticSegment, instances, panoptic, resize_masks, semantic
+from effbench.models import postprocess
+from effbench.models.postprocess import PanopticSegment, instances, panoptic, resize_masks, semantic, semantic_map
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/postprocess.npz"
 CLASSES = 4  # 0 and 1 are things, 2 and 3 are stuff, 4 is no object
@@ -128,6 +129,27 @@ def test_semantic_weighs_class_by_mask_probability() -> None:
     assert scores.shape == (CLASSES, 1, 3)
 
 
+@pytest.mark.parametrize("numbers", [1, 20_000, 2**26])
+def test_the_semantic_map_is_the_best_class_whatever_fits_into_memory(
+    numbers: int, prediction: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 000 numbers are a few rows of the 64, which they do not divide."""
+    shapes: list[torch.Size] = []
+
+    def watched(logits: Tensor, masks: Tensor) -> Tensor:
+        shapes.append(masks.shape)
+        return semantic(logits, masks)
+
+    monkeypatch.setattr(postprocess, "SEMANTIC_NUMBERS", numbers)
+    monkeypatch.setattr(postprocess, "semantic", watched)
+    found = semantic_map(*prediction)
+    assert found.dtype == torch.int64
+    assert torch.equal(found, semantic(*prediction).argmax(0))
+    queries, rows, width = shapes[0]
+    assert rows == {1: 1, 20_000: 20_000 // ((queries + 19) * 96), 2**26: 64}[numbers]
+    assert width == 96 and sum(shape[1] for shape in shapes) == 64
+
+
 def test_an_instance_scores_by_class_and_by_the_mask_inside() -> None:
     given = masks("#+..", "....")
     result = instances(scored((1, 0.9), (0, 0.5)), given, top_k=2)
@@ -145,6 +167,7 @@ def test_instances_of_some_classes_and_fewer_than_asked() -> None:
     everything = instances(logits, masks("##", ".."), top_k=100)
     assert len(everything.scores) == 2 * CLASSES
     assert set(instances(logits, masks("##", ".."), only=THINGS).classes.tolist()) == THINGS
+    assert instances(logits, masks("##", ".."), only=()).masks.shape == (0, 1, 2)
 
 
 def test_masks_are_enlarged_cropped_and_resized() -> None:

@@ -25,6 +25,8 @@ def test_the_embedded_set_scores_100(tiny_cell: MakeCell, context: Context) -> N
     assert measured.samples == [pytest.approx(100)]
     for group in ("all", "things", "stuff"):
         assert measured.detail[group]["pq"] == pytest.approx(100)
+    for size in measured.detail["by_size"].values():
+        assert size["pq"] == pytest.approx(100 if size["categories"] else 0)
     assert len(measured.detail["per_image"]) == 3
     assert done == [(1, 3), (2, 3), (3, 3)]
 
