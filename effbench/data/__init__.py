@@ -1,1 +1,1 @@
-"""Panoptic data: the COCO-layout reader, the embedded procedural set, transforms and image-size facts."""
+"""Panoptic data: COCO and Cityscapes readers, the embedded procedural set, augmentation, batches, image-size facts."""

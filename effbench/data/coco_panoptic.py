@@ -2,78 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
+from effbench.data.annotations import Categories, Category, Record, Segment, parse
 from effbench.errors import InputError
 
-
-@dataclass(frozen=True)
-class Category:
-    """One class as the annotation file has it; `id` is the dataset's own, possibly non-contiguous number."""
-
-    id: int
-    name: str
-    isthing: bool
-    color: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Categories:
-    """K classes in the order of the annotation file; the position is the contiguous index 0..K-1."""
-
-    rows: tuple[Category, ...]
-    _index: dict[int, int] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", {row.id: index for index, row in enumerate(self.rows)})
-        if len(self._index) != len(self.rows):
-            raise InputError("two categories share one id; expected unique category ids, correct the list")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Category:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[Category]:
-        return iter(self.rows)
-
-    def __contains__(self, category_id: object) -> bool:
-        return category_id in self._index
-
-    def index_of(self, category_id: int) -> int:
-        """Contiguous index of a dataset category id."""
-        return self._index[category_id]
-
-    @property
-    def things(self) -> frozenset[int]:
-        """Contiguous indices of the thing classes."""
-        return frozenset(index for index, row in enumerate(self.rows) if row.isthing)
-
-    @property
-    def stuff(self) -> frozenset[int]:
-        """Contiguous indices of the stuff classes."""
-        return frozenset(index for index, row in enumerate(self.rows) if not row.isthing)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One annotated segment; `category` is a contiguous index and `area` is in pixels."""
-
-    id: int
-    category: int
-    isthing: bool
-    iscrowd: bool
-    area: int
+__all__ = ["Categories", "Category", "CocoPanoptic", "Sample", "Segment", "check_layout", "decode_ids", "encode_ids"]
 
 
 @dataclass(frozen=True)
@@ -87,17 +28,6 @@ class Sample:
     file_name: str
 
 
-@dataclass(frozen=True)
-class _Record:
-    image_id: int
-    file_name: str
-    image_path: Path
-    panoptic_path: Path
-    height: int
-    width: int
-    segments: tuple[Segment, ...]
-
-
 class CocoPanoptic(torch.utils.data.Dataset[Sample]):
     """Images with panoptic ground truth, sorted by image id (the order of COCO's own tools).
 
@@ -106,8 +36,8 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
     annotations of things alone are valid.
 
     Raises InputError: on construction for missing folders or files, a malformed annotation file, an image
-    without annotation or an unknown category; on reading for images that cannot be decoded, sizes that
-    disagree and segment ids that differ between PNG and JSON.
+    without annotation or the reverse, or an unknown category; on reading for images that cannot be decoded as a
+    whole, sizes that disagree and segment ids that differ between PNG and JSON.
     """
 
     categories: Categories
@@ -123,28 +53,29 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
         panoptic_dir: str | Path,
         annotation_file: str | Path,
         limit: int | None = None,
+        locate: Callable[[str], str] | None = None,
     ) -> CocoPanoptic:
-        """The same reader for folders that are named otherwise."""
+        """The same reader for folders that are named otherwise.
+
+        `locate` maps an image's file name in the annotation file to its path below `images_dir`.
+        """
         dataset = cls.__new__(cls)
-        dataset._setup(Path(images_dir), Path(panoptic_dir), Path(annotation_file), limit)
+        dataset._setup(Path(images_dir), Path(panoptic_dir), Path(annotation_file), limit, locate)
         return dataset
 
-    def _setup(self, images_dir: Path, panoptic_dir: Path, annotation_file: Path, limit: int | None) -> None:
+    def _setup(
+        self,
+        images_dir: Path,
+        panoptic_dir: Path,
+        annotation_file: Path,
+        limit: int | None,
+        locate: Callable[[str], str] | None = None,
+    ) -> None:
         if limit is not None and limit < 1:
             raise InputError(f"limit is {limit}; expected at least 1 image, or None for all")
         _check_layout(images_dir, panoptic_dir, annotation_file)
         self.annotation_file = annotation_file
-        content = _load_json(annotation_file)
-        try:
-            self.categories = _parse_categories(content)
-            self._records = _parse_records(content, self.categories, images_dir, panoptic_dir, annotation_file, limit)
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{annotation_file}: not in the COCO panoptic format ({type(error).__name__}: {error}); "
-                "expected 'images', 'annotations' and 'categories' with COCO's fields, download it again"
-            ) from error
+        self.categories, self._records = parse(annotation_file, images_dir, panoptic_dir, limit, locate)
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:
@@ -178,7 +109,7 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
             file_name=record.file_name,
         )
 
-    def _check_ids(self, record: _Record, ids: npt.NDArray[np.int32]) -> None:
+    def _check_ids(self, record: Record, ids: npt.NDArray[np.int32]) -> None:
         in_png = set(np.unique(ids).tolist()) - {0}
         in_json = {segment.id for segment in record.segments}
         if in_png != in_json:
@@ -221,85 +152,6 @@ def _check_layout(images_dir: Path, panoptic_dir: Path, annotation_file: Path) -
             f"PNGs in {panoptic_dir}/ and annotations in {annotation_file}; "
             "correct the path or unpack the set there"
         )
-
-
-def _load_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read as JSON ({error}); expected a COCO panoptic annotation file, download it again"
-        ) from error
-    return content
-
-
-def _parse_categories(content: dict[str, Any]) -> Categories:
-    rows = []
-    for row in content["categories"]:
-        red, green, blue = row["color"]
-        rows.append(Category(int(row["id"]), row["name"], bool(row["isthing"]), (red, green, blue)))
-    return Categories(tuple(rows))
-
-
-def _parse_records(
-    content: dict[str, Any],
-    categories: Categories,
-    images_dir: Path,
-    panoptic_dir: Path,
-    annotation_file: Path,
-    limit: int | None,
-) -> list[_Record]:
-    images = sorted(content["images"], key=lambda image: int(image["id"]))[:limit]
-    if not images:
-        raise InputError(f"{annotation_file}: lists no images; expected at least one, take a full annotation file")
-    annotations = {annotation["image_id"]: annotation for annotation in content["annotations"]}
-    records = []
-    for image in images:
-        annotation = annotations.get(image["id"])
-        if annotation is None:
-            raise InputError(
-                f"{annotation_file}: image {image['id']} ({image['file_name']}) has no annotation; expected "
-                "one per image, remove the image from 'images' or add its annotation"
-            )
-        record = _Record(
-            image_id=int(image["id"]),
-            file_name=image["file_name"],
-            image_path=images_dir / image["file_name"],
-            panoptic_path=panoptic_dir / annotation["file_name"],
-            height=int(image["height"]),
-            width=int(image["width"]),
-            segments=_parse_segments(annotation, categories, annotation_file),
-        )
-        for path in (record.image_path, record.panoptic_path):
-            if not path.is_file():
-                raise InputError(
-                    f"{path}: file not found; expected it because {annotation_file} lists image "
-                    f"{record.image_id}, complete the folder or remove the image from the annotation file"
-                )
-        records.append(record)
-    return records
-
-
-def _parse_segments(annotation: dict[str, Any], categories: Categories, annotation_file: Path) -> tuple[Segment, ...]:
-    segments = []
-    for info in annotation["segments_info"]:
-        if info["category_id"] not in categories:
-            raise InputError(
-                f"{annotation_file}: image {annotation['image_id']} has a segment of unknown category id "
-                f"{info['category_id']}; expected one of the file's {len(categories)} 'categories', "
-                "add it there"
-            )
-        category = categories.index_of(info["category_id"])
-        segments.append(
-            Segment(
-                id=int(info["id"]),
-                category=category,
-                isthing=categories[category].isthing,
-                iscrowd=bool(info.get("iscrowd", 0)),
-                area=int(info["area"]),
-            )
-        )
-    return tuple(segments)
 
 
 def _read_rgb(path: Path) -> npt.NDArray[np.uint8]:

@@ -17,14 +17,23 @@ from filelock import FileLock
 from PIL import Image
 
 from effbench.cache import cache_folder
-from effbench.data import embedded_recipe, embedded_scene, embedded_shapes
+from effbench.data import embedded_categories, embedded_recipe, embedded_scene, embedded_shapes, embedded_things
 from effbench.data.coco_panoptic import encode_ids
-from effbench.data.embedded_recipe import SPLIT_SEEDS, find_part
+from effbench.data.embedded_categories import CATEGORIES
+from effbench.data.embedded_recipe import SPLIT_SEEDS, shares
 from effbench.data.embedded_scene import IdMap, check_size, generate
 from effbench.errors import InputError
 
 __all__ = ["DEFAULT_COUNTS", "embedded_root", "generate"]
 
+SOURCES = (
+    embedded_categories,
+    embedded_recipe,
+    embedded_shapes,
+    embedded_things,
+    embedded_scene,
+    sys.modules[__name__],
+)
 DEFAULT_COUNTS: Mapping[str, int] = {"train2017": 2000, "tune2017": 150, "val2017": 300}
 Progress = Callable[[int, int], None]
 
@@ -38,15 +47,15 @@ def embedded_root(
 ) -> Path:
     """Folder of the generated set for `CocoPanoptic`, made on the first call and reused afterwards.
 
-    size: image side in pixels. counts: images per split. cache: parent folder, by default `EFFBENCH_CACHE`,
-    else `$XDG_CACHE_HOME/effbench`, else `~/.cache/effbench`. progress: called with (images done, images in
-    all) while generating. The folder's name holds a hash of recipe, generator source and counts, so a
-    changed recipe never meets old images. A second process waits for the first; an interrupted run leaves
-    nothing that a later call would take for whole.
+    part: one of `embedded_recipe.PARTS` or `MIXES`; all have the same categories. size: image side in pixels.
+    counts: images per split. cache: parent folder, by default `EFFBENCH_CACHE`, else `$XDG_CACHE_HOME/effbench`,
+    else `~/.cache/effbench`. progress: called with (images done, images in all) while generating. The folder's
+    name holds a hash of recipe, generator source and counts, so a changed recipe never meets old images. A
+    second process waits for the first; an interrupted run leaves nothing that a later call would take for whole.
 
     Raises InputError for an unknown part or split, a count below 1, a size below 64 or an unusable cache.
     """
-    find_part(part)
+    shares(part)
     unknown = sorted(set(counts) - set(SPLIT_SEEDS))
     if unknown or not counts or min(counts.values()) < 1:
         raise InputError(
@@ -88,7 +97,7 @@ def _make(root: Path, part: str, size: int, counts: Mapping[str, int], progress:
             done += 1
             if progress is not None:
                 progress(done, total)
-        content = {"images": images, "annotations": annotations, "categories": _categories_json(part)}
+        content = {"images": images, "annotations": annotations, "categories": _categories_json()}
         (partial / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(content), encoding="utf-8")
     os.rename(partial, root)
 
@@ -100,11 +109,10 @@ def _write_scene(root: Path, split: str, part: str, index: int, size: int) -> tu
     name = f"{image_id:012d}"
     Image.fromarray(pixels).save(root / split / f"{name}.jpg", quality=95)
     Image.fromarray(encode_ids(id_map)).save(root / f"panoptic_{split}" / f"{name}.png")
-    categories = find_part(part).categories()
     segments_info = [
         {
             "id": segment.id,
-            "category_id": categories[segment.category].id,
+            "category_id": CATEGORIES[segment.category].id,
             "iscrowd": 0,
             "area": segment.area,
             "bbox": _bbox(id_map, segment.id),
@@ -124,15 +132,14 @@ def _bbox(id_map: IdMap, segment_id: int) -> list[int]:
     return [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]
 
 
-def _categories_json(part: str) -> list[dict[str, Any]]:
+def _categories_json() -> list[dict[str, Any]]:
     return [
-        {"id": row.id, "name": row.name, "isthing": int(row.isthing), "color": list(row.color)}
-        for row in find_part(part).categories()
+        {"id": row.id, "name": row.name, "isthing": int(row.isthing), "color": list(row.color)} for row in CATEGORIES
     ]
 
 
 def _fingerprint(part: str, size: int, counts: Mapping[str, int]) -> str:
     digest = hashlib.sha256(repr((part, size, sorted(counts.items()))).encode())
-    for module in (embedded_recipe, embedded_shapes, embedded_scene, sys.modules[__name__]):
+    for module in SOURCES:
         digest.update(inspect.getsource(module).encode())
     return digest.hexdigest()[:12]

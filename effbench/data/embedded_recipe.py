@@ -1,15 +1,17 @@
 """The embedded set's recipe as tables: what is drawn, how often and how large, with nothing hidden in code.
 
-Colour must not tell the class alone: things share a hue in pairs and the shape decides within a pair, stuff
-is told by texture. Rotation stays small and hues stay fixed so that minutes of training are enough.
+Rotation stays small and hues stay fixed so that minutes of training are enough. Each part beside `base` asks
+for one thing that encoders may differ in, and is scored apart.
 """
 
 from __future__ import annotations
 
-import colorsys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from effbench.data.coco_panoptic import Categories, Category
+import numpy as np
+
+from effbench.data.embedded_categories import CATEGORIES, DARK, LIGHT, RED, STUFF, THINGS, Range, Stuff, Thing
 from effbench.errors import InputError
 
 REFERENCE_SIZE = 128
@@ -17,19 +19,37 @@ REFERENCE_SIZE = 128
 
 
 @dataclass(frozen=True)
-class Thing:
-    id: int
-    shape: str
-    hue: float
-    diameter: tuple[float, float]
+class Beacon:
+    """A small target of two grey tones, far from the things whose class it tells."""
+
+    core: float
+    rim: float
+    tells: Thing
 
 
 @dataclass(frozen=True)
-class Stuff:
-    id: int
-    texture: str
-    hue: float
-    period: tuple[float, float]
+class Context:
+    """Things that look alike; the one beacon in the image, drawn with equal chances, tells what they all are."""
+
+    beacons: tuple[Beacon, ...]
+    things_per_image: tuple[int, int]
+    beacon_diameter: Range
+    gap: float
+    """Least distance between the discs around beacon and thing, as a share of the image side."""
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Groups of equal things side by side, each tucked behind an earlier one by a sliver that makes them touch."""
+
+    groups_per_image: tuple[int, int]
+    things_per_group: tuple[int, int]
+    tuck: float
+    """Share of a thing that its neighbour hides: least that counts as touching."""
+    seam: Range
+    """Tone of the line, 1 px wide, that separates neighbours, relative to their colour."""
+    min_contact: float
+    """Least length of that line."""
 
 
 @dataclass(frozen=True)
@@ -40,80 +60,107 @@ class Part:
     stuff: tuple[Stuff, ...]
     things_per_image: tuple[int, int]
     stuff_per_image: tuple[int, int]
+    diameter: Range
     rotation_degrees: float
     min_area: float
     min_visible: float
     """Least visible share of a thing: the shape names the class, so it must stay recognisable."""
     hue_jitter: float
-    thing_saturation: tuple[float, float]
-    thing_value: tuple[float, float]
-    stuff_saturation: tuple[float, float]
-    stuff_value: tuple[float, float]
-    stuff_contrast: tuple[float, float]
+    thing_saturation: Range
+    thing_value: Range
+    stuff_saturation: Range
+    stuff_value: Range
+    stuff_contrast: Range
     noise: float
-
-    def categories(self) -> Categories:
-        """Things first, then stuff; the ids have gaps as COCO's do, so that no reader may count on them."""
-        named = [(row.id, row.shape, True) for row in self.things]
-        named += [(row.id, row.texture, False) for row in self.stuff]
-        return Categories(
-            tuple(
-                Category(id_, name, isthing, _palette(index, len(named)))
-                for index, (id_, name, isthing) in enumerate(named)
-            )
-        )
+    stroke: Range | None = None
+    """Line width of things that are outlines; None: things are solid."""
+    context: Context | None = None
+    """What is drawn in front of the things that are strewn over the image."""
+    twins: Twins | None = None
+    """What is drawn in place of the things that are strewn over the image."""
 
 
-def _palette(index: int, count: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(index / count, 0.75, 0.95 if index % 2 else 0.65)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-RED, YELLOW, GREEN, BLUE = 0.00, 0.14, 0.36, 0.62
-TEAL, PURPLE, BROWN = 0.50, 0.80, 0.08
-ANY_SIZE = (18.0, 48.0)
+BASE = Part(
+    things=THINGS,
+    stuff=STUFF,
+    things_per_image=(2, 6),
+    stuff_per_image=(2, 3),
+    diameter=(18.0, 48.0),
+    rotation_degrees=20.0,
+    min_area=30.0,
+    min_visible=0.6,
+    hue_jitter=0.02,
+    thing_saturation=(0.55, 0.95),
+    thing_value=(0.55, 0.95),
+    stuff_saturation=(0.15, 0.45),
+    stuff_value=(0.45, 0.90),
+    stuff_contrast=(0.60, 0.82),
+    noise=0.02,
+)
 
 PARTS = {
-    "base": Part(
-        things=(
-            # pairs that differ in outline, not in a corner: a few minutes teach no finer eye
-            Thing(1, "disc", RED, ANY_SIZE),
-            Thing(2, "star", RED, ANY_SIZE),
-            Thing(3, "square", YELLOW, ANY_SIZE),
-            Thing(4, "ring", YELLOW, ANY_SIZE),
-            Thing(6, "triangle", GREEN, ANY_SIZE),
-            Thing(7, "bar", GREEN, ANY_SIZE),
-            Thing(8, "cross", BLUE, ANY_SIZE),
-            Thing(9, "crescent", BLUE, ANY_SIZE),
+    "base": BASE,
+    "context": replace(
+        BASE,
+        context=Context(
+            beacons=(Beacon(core=0.98, rim=0.02, tells=LIGHT), Beacon(core=0.02, rim=0.98, tells=DARK)),
+            things_per_image=(1, 2),
+            beacon_diameter=(12.0, 15.0),
+            gap=0.25,
         ),
-        stuff=(
-            Stuff(92, "rows", TEAL, (7.0, 11.0)),
-            Stuff(93, "columns", TEAL, (7.0, 11.0)),
-            Stuff(95, "checker", PURPLE, (10.0, 15.0)),
-            Stuff(96, "dots", PURPLE, (8.0, 12.0)),
-            Stuff(100, "clouds", BROWN, (18.0, 32.0)),
+    ),
+    "twins": replace(
+        BASE,
+        diameter=(20.0, 36.0),
+        min_visible=0.8,
+        twins=Twins(
+            groups_per_image=(1, 3),
+            things_per_group=(2, 3),
+            tuck=0.04,
+            seam=(0.45, 0.65),
+            min_contact=4.0,
         ),
-        things_per_image=(2, 6),
-        stuff_per_image=(2, 3),
-        rotation_degrees=20.0,
-        min_area=30.0,
-        min_visible=0.6,
-        hue_jitter=0.02,
-        thing_saturation=(0.55, 0.95),
-        thing_value=(0.55, 0.95),
-        stuff_saturation=(0.15, 0.45),
-        stuff_value=(0.45, 0.90),
-        stuff_contrast=(0.60, 0.82),
-        noise=0.02,
+    ),
+    "thin": replace(
+        BASE,
+        # the other two shapes have no outline that could not be taken for a ring
+        things=tuple(thing for thing in THINGS if thing.hue != RED),
+        things_per_image=(4, 8),
+        diameter=(17.0, 28.0),
+        stroke=(2.0, 3.5),
+        min_area=20.0,
+        min_visible=0.8,
     ),
 }
+
+MIXES: Mapping[str, Mapping[str, float]] = {"mixed": {"base": 0.4, "context": 0.2, "twins": 0.2, "thin": 0.2}}
+"""Sets that draw each image from one of the parts with these chances, to train one model for all of them."""
 
 SPLIT_SEEDS = {"train2017": 7_301, "tune2017": 15_887, "val2017": 24_019}
 """Generator seed of each split. Settings are chosen on tune2017; val2017 is for final numbers alone."""
 
+MIX_STREAM = 1
+"""Sets the draw of the part apart from the draws of the scene."""
 
-def find_part(name: str) -> Part:
-    """The recipe of a part; raises InputError for an unknown name."""
-    if name not in PARTS:
-        raise InputError(f"unknown part {name!r} of the embedded set; expected one of {', '.join(PARTS)}")
-    return PARTS[name]
+
+def shares(name: str) -> Mapping[str, float]:
+    """Part -> share of the images of a part (all of them) or a mix; raises InputError for an unknown name."""
+    if name not in PARTS and name not in MIXES:
+        raise InputError(f"unknown part {name!r} of the embedded set; expected one of {', '.join([*PARTS, *MIXES])}")
+    return MIXES.get(name, {name: 1.0})
+
+
+def focus(part: str) -> frozenset[int]:
+    """The contiguous categories that a part is about: its things, or those that only its context tells apart."""
+    recipe = PARTS[part]
+    about = [beacon.tells for beacon in recipe.context.beacons] if recipe.context else recipe.things
+    return frozenset(CATEGORIES.index_of(thing.id) for thing in about)
+
+
+def part_of(name: str, split_seed: int, index: int) -> str:
+    """The part that scene `index` of a part or a mix is drawn from; raises InputError for an unknown name."""
+    parts = shares(name)
+    if name in parts:
+        return name
+    rng = np.random.default_rng([split_seed, index, MIX_STREAM])
+    return str(rng.choice(list(parts), p=list(parts.values())))

@@ -1,8 +1,8 @@
 """Shapes and textures of the embedded set as plain formulas on pixel coordinates, without a drawing library.
 
 Shapes take coordinates u, v of equal form, scaled so that the unit disc is the shape's circumscribed disc
-(it can then rotate inside its bounding box), v pointing down, and return a bool mask. Textures return a
-tone in 0..1 for every pixel of an image.
+(it can then rotate inside its bounding box), v pointing down, and return a bool mask. Outlines also take the
+width of their line on that scale. Textures return a tone in 0..1 for every pixel of an image.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ def _crescent(u: Floats, v: Floats) -> Mask:
     return np.asarray((u * u + v * v <= 1) & ((u - 0.5) ** 2 + v * v >= 0.64))
 
 
+def _diamond(u: Floats, v: Floats) -> Mask:
+    return np.asarray(abs(u) / 0.6 + abs(v) <= 1)
+
+
 SHAPES: dict[str, Callable[[Floats, Floats], Mask]] = {
     "disc": _disc,
     "square": _square,
@@ -64,7 +68,23 @@ SHAPES: dict[str, Callable[[Floats, Floats], Mask]] = {
     "bar": _bar,
     "ring": _ring,
     "crescent": _crescent,
+    "diamond": _diamond,
 }
+
+OUTLINES: dict[str, Callable[[Floats, Floats, float], Mask]] = {
+    "square": lambda u, v, line: _band(np.maximum(abs(u), abs(v)), 0.7, line),
+    "ring": lambda u, v, line: _band(np.hypot(u, v), 1.0, line),
+    "triangle": lambda u, v, line: _band(np.maximum(v, (np.sqrt(3) * abs(u) - v) / 2), 0.5, line),
+    "bar": lambda u, v, line: np.asarray((abs(u) <= 0.94) & (abs(v) <= line / 2)),
+    "cross": lambda u, v, line: np.asarray(
+        (np.minimum(abs(u), abs(v)) <= line / 2) & (np.maximum(abs(u), abs(v)) <= 0.95)
+    ),
+    "crescent": lambda u, v, line: _disc(u, v) & ~_disc(u - line, v),
+}
+
+
+def _band(distance: Floats, edge: float, line: float) -> Mask:
+    return np.asarray((distance <= edge) & (distance >= edge - line))
 
 
 def texture(kind: str, size: int, period: float, rng: np.random.Generator) -> Floats:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -20,8 +21,11 @@ class Target:
     labels: torch.Tensor
     masks: torch.Tensor
 
-    def to(self, device: torch.device | str) -> Target:
-        return Target(self.labels.to(device), self.masks.to(device))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Target:
+        return Target(*(x.to(device, non_blocking=non_blocking) for x in (self.labels, self.masks)))
+
+    def pin_memory(self) -> Target:
+        return Target(self.labels.pin_memory(), self.masks.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,21 @@ class Batch:
     images: torch.Tensor
     targets: list[Target]
 
-    def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.images.to(device), [target.to(device) for target in self.targets])
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on `device`; non-blocking only from pinned memory to a GPU, as torch has it."""
+        images = self.images.to(device, non_blocking=non_blocking)
+        return Batch(images, [target.to(device, non_blocking) for target in self.targets])
+
+    def pin_memory(self) -> Batch:
+        """A copy in page-locked memory; torch's DataLoader calls this by its name."""
+        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets])
 
 
 def resize_shortest(image_hw: tuple[int, int], short: int = 800, max_size: int = 1333) -> tuple[int, int]:
     """(height, width) whose shorter side is `short` unless the longer one would exceed `max_size`, in pixels.
 
-    The arithmetic and rounding of detectron2's ResizeShortestEdge (detectron2/data/transforms, v0.6).
+    The arithmetic and rounding of detectron2's ResizeShortestEdge (detectron2/data/transforms, v0.6), but never
+    less than one pixel, which it gives for images over 2,666 times as long as they are wide.
     """
     height, width = image_hw
     scale = short / min(height, width)
@@ -46,7 +57,7 @@ def resize_shortest(image_hw: tuple[int, int], short: int = 800, max_size: int =
     if max(new_height, new_width) > max_size:
         scale = max_size / max(new_height, new_width)
         new_height, new_width = new_height * scale, new_width * scale
-    return int(new_height + 0.5), int(new_width + 0.5)
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 def pad_to(hw: tuple[int, int], multiple: int = 32) -> tuple[int, int]:
@@ -72,11 +83,16 @@ def random_crop(sample: Sample, size: int | tuple[int, int], generator: torch.Ge
     image, id_map = F.pad(sample.image, pad), F.pad(sample.id_map, pad)
     top = int(torch.randint(id_map.shape[0] - height + 1, (), generator=generator))
     left = int(torch.randint(id_map.shape[1] - width + 1, (), generator=generator))
-    id_map = id_map[top : top + height, left : left + width]
-    ids, counts = torch.unique(id_map, return_counts=True)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    return with_pixels(sample, image[:, rows, columns], id_map[rows, columns])
+
+
+def with_pixels(sample: Sample, image: torch.Tensor, id_map: torch.Tensor) -> Sample:
+    """The sample with another image and id map: lost segments are dropped, the areas of the others counted anew."""
+    ids, counts = np.unique(id_map.numpy(), return_counts=True)
     areas = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     segments = tuple(replace(segment, area=areas[segment.id]) for segment in sample.segments if segment.id in areas)
-    return replace(sample, image=image[:, top : top + height, left : left + width], id_map=id_map, segments=segments)
+    return replace(sample, image=image, id_map=id_map, segments=segments)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -1,16 +1,11 @@
-"""The training loop: one recipe for every encoder, resumable to the step after a kill.
-
-The batch of a step depends on the seed and the step alone, so that a resumed run sees what an undisturbed one
-would have seen.
-"""
+"""The training loop: one recipe for every encoder, resumable to the step after a kill."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from effbench.data.augmentation import augmentation
 from effbench.data.coco_panoptic import Sample
-from effbench.data.transforms import Batch, Target, collate, random_crop, random_flip
+from effbench.data.loader import StepBatches, load_batches, step_seed
+from effbench.data.transforms import Batch, Target
 from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.training.checkpoint import load, save_atomic
@@ -36,7 +33,7 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-        steps, batch_size, crop: optimiser steps, images per step, side of the square crops in pixels.
+        steps, batch_size, crop: optimiser steps, images per step, side of the crops in pixels.
         learning_rate, weight_decay: AdamW's; norms, embeddings and position biases do not decay, as in Mask2Former's
             release, nor do biases, which there do.
         backbone_rate: factor on the backbone's learning rate.
@@ -46,6 +43,8 @@ class Recipe:
         criterion: the set criterion's settings.
         seed: of the batches' order, the augmentation and the losses' sampled points.
         checkpoint_every: seconds between checkpoints.
+        augmentation: "crop" (square crops and flips), or Mask2Former's "large_scale_jitter" (COCO) or "cityscapes"
+            (crops twice as wide as `crop`); see `effbench.data.augmentation`.
     """
 
     steps: int
@@ -60,8 +59,10 @@ class Recipe:
     criterion: CriterionSettings = field(default_factory=CriterionSettings)
     seed: int = 0
     checkpoint_every: float = 20.0
+    augmentation: str = "crop"
 
     def __post_init__(self) -> None:
+        augmentation(self.augmentation)  # one that is not there is refused at once
         if self.crop < STRIDE or self.crop % STRIDE:
             raise InputError(f"crop={self.crop}; expected a positive multiple of {STRIDE}, so that nothing is padded")
 
@@ -108,6 +109,7 @@ class Trainer:
         recipe: see `Recipe`.
         checkpoint: file to resume from and to write to, or None.
         on_step: called with a StepReport after every step.
+        workers: processes that load images ahead of the training; 0 loads them in between. It changes no batch.
 
     Attributes:
         step, seconds: optimiser steps and time spent on them so far, before a kill included.
@@ -122,13 +124,16 @@ class Trainer:
         recipe: Recipe,
         checkpoint: Path | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        workers: int = 0,
     ) -> None:
+        if workers < 0:
+            raise InputError(f"workers={workers}; expected 0 or more processes that load images")
         self.model, self.dataset, self.recipe = model, dataset, recipe
-        self.checkpoint, self.on_step = checkpoint, on_step
+        self.checkpoint, self.on_step, self.workers = checkpoint, on_step, workers
         self.device = next(model.parameters()).device
         self.pixel = PixelClassifier(model.encoder.mask_dim, num_classes).to(self.device)
         self.criterion = SetCriterion(num_classes, recipe.criterion)
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=recipe.learning_rate)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=recipe.learning_rate, fused=True)
         self.step = 0
         self.seconds = 0.0
         self.resumed_at: int | None = None
@@ -138,8 +143,11 @@ class Trainer:
         self._resume()
         self.model.train()
         last = saved_at = time.monotonic()
-        while self.step < self.recipe.steps:
-            losses = self._train_step(self._batch(self.step))
+        recipe = self.recipe
+        batches = StepBatches(self.dataset, recipe.batch_size, recipe.crop, recipe.augmentation, recipe.seed)
+        on_gpu = self.device.type == "cuda"
+        for batch in load_batches(batches, range(self.step, recipe.steps), self.workers, pin_memory=on_gpu):
+            losses = self._train_step(batch.to(self.device, non_blocking=on_gpu))
             self.step += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
@@ -161,9 +169,16 @@ class Trainer:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         state = load(self.checkpoint)
-        self.model.load_state_dict(state["model"])
-        self.pixel.load_state_dict(state["pixel"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.pixel.load_state_dict(state["pixel"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            first = str(error).partition("\n")[2].strip() or str(error)
+            raise InputError(
+                f"{self.checkpoint} is of another model: {first.splitlines()[0]}; expected the checkpoint of this "
+                "training, remove it to begin anew"
+            ) from error
         self.step = self.resumed_at = state["step"]
         self.seconds = state["seconds"]
 
@@ -192,16 +207,8 @@ class Trainer:
         done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
         return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _batch(self, step: int) -> Batch:
-        generator = torch.Generator().manual_seed(_seed(self.recipe.seed, step))
-        samples = []
-        for index in _indices(len(self.dataset), self.recipe, step):  # type: ignore[arg-type]
-            sample = random_crop(self.dataset[index], self.recipe.crop, generator)
-            samples.append(random_flip(sample, generator))
-        return collate(samples).to(self.device)
-
     def _train_step(self, batch: Batch) -> dict[str, float]:
-        torch.manual_seed(_seed(self.recipe.seed, self.step))
+        torch.manual_seed(step_seed(self.recipe.seed, self.step))
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["rate"]
         output = self.model(batch.images)
@@ -217,21 +224,3 @@ class Trainer:
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {self.step}; lower the learning rate")
         return {"loss": value, **{name: float(losses[name].detach()) for name in SHOWN if name in losses}}
-
-
-def _seed(seed: int, step: int) -> int:
-    """One seed per step, far from those of its neighbours' runs."""
-    return seed * 1_000_003 + step
-
-
-def _indices(size: int, recipe: Recipe, step: int) -> Iterator[int]:
-    """The images of one step: consecutive places in an order that is drawn anew for every pass over the set."""
-    first = step * recipe.batch_size
-    for place in range(first, first + recipe.batch_size):
-        epoch, offset = divmod(place, size)
-        yield int(_order(size, recipe.seed, epoch)[offset])
-
-
-@lru_cache(maxsize=2)  # a step may straddle two passes
-def _order(size: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed * 100_003 + epoch))

@@ -19,8 +19,8 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from effbench.cache import cache_folder
-from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.memory import InMemory
+from effbench.data.roots import open_split
 from effbench.encoders.contract import Encoder, EncoderOutput, Features
 from effbench.encoders.layers import ConvNorm
 from effbench.models.backbones import build_backbone
@@ -85,7 +85,7 @@ def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | N
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
             return path
-        data = CocoPanoptic(root, "train2017")
+        data = open_split(root, "train")
         torch.manual_seed(start.recipe.seed)
         backbone = build_backbone(start.backbone, **start.backbone_settings)
         classes = len(data.categories)

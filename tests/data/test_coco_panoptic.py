@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,17 @@ from effbench.data.coco_panoptic import (
     decode_ids,
     encode_ids,
 )
+from effbench.data.transforms import collate, resize_shortest
 from effbench.errors import InputError
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 CROWD_ID = 5 + 2 * 256 + 65536
+
+
+def segment(content: dict[str, Any]) -> dict[str, Any]:
+    """The first segment of image 7."""
+    row: dict[str, Any] = content["annotations"][0]["segments_info"][0]
+    return row
 
 
 def test_reads_samples_in_the_order_of_image_ids(coco_root: Path) -> None:
@@ -101,13 +109,21 @@ def test_a_layout_that_is_there_is_known_by_its_annotations(coco_root: Path) -> 
     ("change", "message"),
     [
         (lambda c: c.update(images=[]), "lists no images"),
-        (lambda c: c["annotations"].pop(0), "image 7 .* has no annotation"),
+        (lambda c: c["annotations"].pop(0), "json: image 7 has no annotation"),
+        (lambda c: c["images"].pop(0), "json: annotation of image 7, which is not listed"),
+        (lambda c: c["images"].append(c["images"][0]), "an image id occurs twice"),
+        (lambda c: c["annotations"].append(c["annotations"][0]), "an image id occurs twice"),
         (lambda c: c["images"][0].update(file_name="8.jpg"), "8.jpg: file not found"),
         (lambda c: c["annotations"][0].update(file_name="8.png"), "8.png: file not found"),
-        (lambda c: c["categories"].pop(1), "unknown category id 12"),
-        (lambda c: c.pop("categories"), "not in the COCO panoptic format .*categories"),
-        (lambda c: c["categories"][0].update(color=[1]), "not in the COCO panoptic format"),
-        (lambda c: c["images"][0].pop("height"), "not in the COCO panoptic format .*height"),
+        (lambda c: c["categories"].pop(1), "json: image 7 has a segment of unknown category id 12"),
+        (lambda c: c["categories"].append(c["categories"][0]), "json: two categories share one id"),
+        (lambda c: c.pop("categories"), r"json: not in the COCO panoptic format \(has no field 'categories'\)"),
+        (lambda c: c["categories"][0].update(color=[1]), r"json: category 1 of 2 not in the COCO panoptic format"),
+        (lambda c: c["categories"][1].pop("isthing"), r"json: category 2 of 2 not .* \(has no field 'isthing'\)"),
+        (lambda c: c["images"][0].pop("height"), r"json: image 7 not .* \(has no field 'height'\)"),
+        (lambda c: c["images"][0].update(id="7"), r"json: not in the COCO panoptic format \(TypeError"),
+        (lambda c: segment(c).pop("area"), r"json: image 7 not .* \(has no field 'area'\)"),
+        (lambda c: segment(c).update(area="big"), r"json: image 7 not .* \(ValueError: .*'big'\)"),
     ],
 )
 def test_a_bad_annotation_file_is_refused_at_once(
@@ -117,12 +133,22 @@ def test_a_bad_annotation_file_is_refused_at_once(
     with pytest.raises(InputError, match=message) as caught:
         CocoPanoptic(coco_root)
     assert "expected" in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(coco_root))
 
 
-def test_an_annotation_file_that_is_not_json(coco_root: Path) -> None:
-    (coco_root / "annotations/panoptic_val2017.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+def test_all_pairs_are_checked_whatever_the_limit(coco_root: Path, edit_json: Edit) -> None:
+    edit_json(lambda c: c["annotations"].pop(0))
+    with pytest.raises(InputError, match="image 7 has no annotation"):
+        CocoPanoptic(coco_root, limit=1)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, -1])
+def test_an_annotation_file_that_is_cut_off(kept: int, coco_root: Path) -> None:
+    path = coco_root / "annotations/panoptic_val2017.json"
+    path.write_text(path.read_text()[:kept])
+    with pytest.raises(InputError, match=r"json: cannot be read as JSON .*; expected a COCO panoptic") as caught:
         CocoPanoptic(coco_root)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -156,5 +182,43 @@ def test_a_panoptic_png_of_another_size(coco_root: Path) -> None:
 
 def test_a_broken_image(coco_root: Path) -> None:
     (coco_root / "val2017/3.jpg").write_bytes(b"not a picture")
-    with pytest.raises(InputError, match=r"3.jpg: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"3.jpg: cannot be read as an image") as caught:
         CocoPanoptic(coco_root)[0]
+    assert "expected a whole JPEG or PNG" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["val2017/7.jpg", "panoptic_val2017/7.png"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True, "compress_level": 0}])
+def test_an_image_that_is_cut_off_is_never_filled_up(
+    name: str, options: dict[str, Any], coco_root: Path, edit_json: Edit
+) -> None:
+    """Refused whatever the length, unless every pixel is there."""
+    for file in (coco_root / "val2017/7.jpg", coco_root / "panoptic_val2017/7.png"):
+        Image.open(file).resize((48, 32), Image.Resampling.NEAREST).save(file, **options)
+    edit_json(lambda c: c["images"][0].update(height=32, width=48))
+    dataset, path = CocoPanoptic(coco_root), coco_root / name
+    whole, content = dataset[1], path.read_bytes()
+    end = len(content) - (20 if path.suffix == ".png" else 0)  # a PNG's last 20 bytes are no pixels
+    for kept in [*range(0, end, max(1, end // 100)), end - 1]:
+        path.write_bytes(content[:kept])
+        with pytest.raises(InputError, match=f"^{re.escape(str(path))}: cannot be read as an image .*expected a whole"):
+            dataset[1]
+    path.write_bytes(content[: end + 1])
+    sample = dataset[1]
+    assert torch.equal(sample.image, whole.image) and torch.equal(sample.id_map, whole.id_map)
+
+
+def test_an_image_one_pixel_high_reaches_the_model(coco_root: Path, edit_json: Edit) -> None:
+    for file in (coco_root / "val2017/7.jpg", coco_root / "panoptic_val2017/7.png"):
+        Image.open(file).crop((0, 0, 6, 1)).save(file)
+
+    def one_row(content: dict[str, Any]) -> None:
+        content["images"][0].update(height=1)
+        content["annotations"][0]["segments_info"].pop(1)
+
+    edit_json(one_row)
+    sample = CocoPanoptic(coco_root)[1]
+    assert sample.image.shape == (3, 1, 6) and sample.id_map.shape == (1, 6)
+    assert collate([sample]).images.shape == (1, 3, 1, 6)
+    assert resize_shortest((1, 6)) == (222, 1333)
+    assert resize_shortest((1, 4000)) == (1, 1333), "rounded to no pixel at all, it could not be resized"

@@ -16,7 +16,7 @@ from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.training.criterion import CriterionSettings
 from effbench.training.trainer import Recipe
 
-CLASSES = 13
+CLASSES = 15
 MODEL: dict[str, Any] = {
     "encoder": "fpn",
     "backbone": "resnet_mini",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from effbench.training.checkpoint import load, save_atomic
+from effbench.errors import InputError
+from effbench.training.checkpoint import load, replacing, save_atomic
 
 STATE = {"step": 3, "model": {"weight": torch.arange(4.0)}, "name": "fpn"}
 
@@ -64,3 +69,103 @@ def test_code_in_a_file_is_not_run(path: Path) -> None:
     with pytest.raises(Exception, match=r"[Ww]eights"):
         load(path)
     assert not (path.parent / "evil").exists()
+
+
+# --- a disk that is full ---------------------------------------------------------------------------------------------
+
+LARGE = {"step": 4, "model": torch.zeros(100_000)}
+
+
+@contextlib.contextmanager
+def quota(size: int) -> Iterator[None]:
+    """Files grow to so many bytes only, and what is beyond is not written, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_full_disk_leaves_the_old_file_and_one_line(size: int, path: Path) -> None:
+    """torch.save turns the system's error into one of its own, which says nothing of a disk."""
+    save_atomic(STATE, path)
+    refused = pytest.raises(InputError, match=r"training\.pt cannot be written .*File too large.+ make room")
+    with refused as raised, quota(size):
+        save_atomic(LARGE, path)
+    assert "\n" not in str(raised.value)
+    assert load(path)["step"] == 3
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_so_does_one_that_says_so_late(call: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    save_atomic(STATE, path)
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(InputError, match="No space left on device"):
+        save_atomic(LARGE, path)
+    assert load(path)["step"] == 3
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_any_file_is_replaced_whole_or_not_at_all(path: Path) -> None:
+    with replacing(path) as file:
+        file.write(b"first")
+        assert not path.exists()
+    with contextlib.suppress(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"second")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+# --- a file that is no checkpoint ------------------------------------------------------------------------------------
+
+
+def assert_refused(path: Path, reason: str) -> None:
+    before = path.read_bytes()
+    with pytest.raises(
+        InputError, match=rf"training\.pt is no whole checkpoint .*{reason}.* remove it and train"
+    ) as raised:
+        load(path)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < len(str(path)) + 300
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(share: float, path: Path) -> None:
+    save_atomic(LARGE, path)
+    os.truncate(path, int(path.stat().st_size * share))
+    assert_refused(path, "not a zip file")
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_one_damaged_byte_is_noticed(place: float, path: Path) -> None:
+    """torch.load would give another model without a word."""
+    save_atomic({"model": torch.arange(1000.0)}, path)
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 1
+    path.write_bytes(data)
+    assert_refused(path, "damaged")
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>\n", bytes(5000)])
+def test_another_file_is_refused(content: bytes, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert_refused(path, "not a zip file")
+
+
+def test_something_else_that_torch_saved_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    torch.save([torch.zeros(3)], path)
+    assert_refused(path, "it holds a list")
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"training\.pt"):
+        load(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +100,8 @@ def test_another_data_set_does_too_but_not_another_place(
     run.train(model_settings, root, recipe, trained, nothing)
     annotations = root / "annotations/panoptic_train2017.json"
     content = json.loads(annotations.read_text())
-    content["images"].pop()
+    gone = content["images"].pop()["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != gone]
     annotations.write_text(json.dumps(content))
     with pytest.raises(InputError, match=REFUSED):
         run.train(model_settings, root, recipe, trained, nothing)
@@ -108,23 +111,93 @@ def test_another_data_set_does_too_but_not_another_place(
 def test_weights_of_another_architecture_are_named_by_what_differs(
     trained: Path, make_model: Callable[..., Segmenter]
 ) -> None:
-    other = make_model(encoder="mask2former", heads=4, ffn_dim=64, layers=1)
-    save_atomic(other.state_dict(), trained / "weights.pt")
+    own = load(trained / "weights.pt").keys()
+    other = make_model(encoder="mask2former", heads=4, ffn_dim=64, layers=1).state_dict()
+    save_atomic(other, trained / "weights.pt")
     with pytest.raises(InputError) as raised:
         run.load_model(trained)
     message = str(raised.value)
-    assert "another architecture" in message
-    assert "missing ['encoder.adapter_2" in message
-    assert "unexpected ['encoder.input_proj" in message
+    assert "weights.pt is of another architecture than model.json says" in message
+    assert f"{len(own - other.keys())} missing (encoder.adapter_2" in message
+    assert f"{len(other.keys() - own)} unexpected (encoder.input_proj" in message
+    assert f"and {len(other.keys() - own) - 5} more)" in message
+    assert "encoder.mask_features.weight" in message, "the same name, another shape"
     assert "\n" not in message
 
 
-def test_weights_of_another_width_are_refused_in_one_line(trained: Path, make_model: Callable[..., Segmenter]) -> None:
-    save_atomic(make_model(num_queries=9).state_dict(), trained / "weights.pt")
-    with pytest.raises(InputError) as raised:
+def test_weights_of_another_width_are_refused_in_one_line(trained: Path) -> None:
+    state = load(trained / "weights.pt")
+    name = "decoder.query_feat.weight"
+    save_atomic({**state, name: torch.cat((state[name], state[name]))}, trained / "weights.pt")
+    with pytest.raises(InputError, match=rf": none missing, none unexpected, 1 of another shape \({name}\)") as raised:
         run.load_model(trained)
-    assert "decoder.query_feat.weight" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_another_file_of_the_folder_is_no_weights(trained: Path) -> None:
+    shutil.copy(trained / "training.pt", trained / "weights.pt")
+    with pytest.raises(InputError, match=r"5 unexpected \(model, optimizer, pixel, seconds, step\)"):
+        run.load_model(trained)
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"model": {"enc', "[]", "{}", '{"model": "fpn"}', '{"model": {"encoder": "fpn"}}', "\udcff"]
+)
+def test_a_description_that_is_none_is_refused(
+    content: str, trained: Path, model_settings: dict[str, Any], tiny_root: Path, recipe: Recipe
+) -> None:
+    """By whoever reads it, and nothing is written over it."""
+    (trained / "model.json").write_text(content, errors="surrogateescape")
+    before = {path: path.read_bytes() for path in trained.iterdir()}
+    for call in (
+        lambda: run.load_model(trained),
+        lambda: run.train(model_settings, tiny_root, recipe, trained, nothing),
+    ):
+        with pytest.raises(InputError, match=r"model\.json describes no model .+ remove it and train again") as raised:
+            call()
+        assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in trained.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"encoder": "fpm"}, "no encoder is called 'fpm'"), ({"dim": 33}, "dim=33"), ({"backbone": "resnet5"}, "resnet5")],
+)
+def test_a_model_that_cannot_be_built_is_refused_by_its_file(change: dict[str, Any], why: str, trained: Path) -> None:
+    described = json.loads((trained / "model.json").read_text())
+    described["model"] |= change
+    (trained / "model.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=rf"model\.json describes a model that cannot be built here: .*{why}"):
+        run.load_model(trained)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "training.pt"])
+def test_a_damaged_checkpoint_is_named(
+    name: str, trained: Path, model_settings: dict[str, Any], tiny_root: Path, recipe: Recipe
+) -> None:
+    os.truncate(trained / name, 1000)
+    calls: dict[str, Callable[[], object]] = {
+        "weights.pt": lambda: run.load_model(trained),
+        "training.pt": lambda: run.train(model_settings, tiny_root, recipe, trained, nothing),
+    }
+    with pytest.raises(InputError, match=rf"{name} is no whole checkpoint"):
+        calls[name]()
+
+
+def test_a_full_disk_leaves_no_half_description(
+    model_settings: dict[str, Any], tiny_root: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of one would be refused for ever after."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=r"model\.json cannot be written"):
+            run.train(model_settings, tiny_root, recipe, tmp_path, nothing)
+    assert list(tmp_path.iterdir()) == []
+    assert run.train(model_settings, tiny_root, recipe, tmp_path, nothing).is_file()
 
 
 @pytest.mark.parametrize("missing", ["model.json", "weights.pt"])
@@ -143,5 +216,5 @@ def test_data_with_other_classes_is_refused(trained: Path, tiny_root: Path, tmp_
     (root / "annotations/panoptic_val2017.json").write_text(json.dumps(content))
     for folder in ("val2017", "panoptic_val2017"):
         (root / folder).symlink_to(tiny_root / folder)
-    with pytest.raises(InputError, match="14"):
+    with pytest.raises(InputError, match="has 16; expected"):
         run.score(trained, root, 1, HOW, nothing)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from effbench.data.coco_panoptic import Sample
+from effbench.data.coco_panoptic import CocoPanoptic, Sample
+from effbench.data.embedded_categories import CATEGORIES
 from effbench.data.memory import InMemory
 from effbench.data.transforms import Target
+from effbench.errors import InputError
 from effbench.models.segmenter import Segmenter
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.criterion import CriterionSettings
 from effbench.training.trainer import PixelClassifier, Recipe, StepReport, Trainer
 
-CLASSES = 13
+CLASSES = len(CATEGORIES)
 MakeModel = Callable[..., Segmenter]
 MakeRecipe = Callable[..., Recipe]
 
@@ -63,13 +67,13 @@ def test_the_same_seed_learns_the_same_and_another_something_else(
     assert not same(models[0], models[2])
 
 
-@pytest.mark.parametrize("killed_at", [1, 3])
+@pytest.mark.parametrize(("killed_at", "workers"), [(1, 0), (3, 0), (1, 2)])
 def test_a_killed_training_ends_as_an_undisturbed_one(
-    killed_at: int, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+    killed_at: int, workers: int, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
 ) -> None:
     recipe = make_recipe(steps=5, checkpoint_every=0.0)
     undisturbed = make_model()
-    train(undisturbed, tiny_data, recipe)
+    train(undisturbed, tiny_data, make_recipe(steps=5))
 
     def kill(report: StepReport) -> None:
         if report.step == killed_at + 1:
@@ -77,15 +81,33 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
 
     checkpoint = tmp_path / "training.pt"
     with pytest.raises(Killed):
-        Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint, kill).run()
+        Trainer(make_model(), tiny_data, CLASSES, recipe, checkpoint, kill, workers).run()
 
     resumed = make_model(seed=9)  # whatever it starts from is replaced
     reports: list[StepReport] = []
-    trainer = Trainer(resumed, tiny_data, CLASSES, recipe, checkpoint, reports.append)
+    trainer = Trainer(resumed, tiny_data, CLASSES, recipe, checkpoint, reports.append, workers)
     trainer.run()
     assert trainer.resumed_at == killed_at
     assert [report.step for report in reports] == list(range(killed_at + 1, 6))
     assert same(resumed, undisturbed), "bit for bit"
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "training.pt"
+    trainer = Trainer(make_model(), tiny_data, CLASSES, make_recipe(), checkpoint)
+    trainer.model.decoder.class_embed = torch.nn.Linear(64, 3)
+    trainer.save()
+    with pytest.raises(InputError, match=r"training\.pt is of another model: size mismatch for decoder.class_embed"):
+        Trainer(make_model(), tiny_data, CLASSES, make_recipe(), checkpoint).run()
+
+
+def test_a_number_of_loading_processes_below_zero_is_refused(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    with pytest.raises(InputError, match="workers=-1; expected 0 or more"):
+        Trainer(make_model(), tiny_data, CLASSES, make_recipe(), workers=-1)
 
 
 def test_a_finished_training_is_not_repeated(
@@ -196,6 +218,54 @@ def test_the_order_of_the_images_is_drawn_anew_for_every_pass(
     passes = [tuple(data.asked[i : i + 3]) for i in (0, 3, 6)]
     assert all(sorted(one) == [0, 1, 2] for one in passes), "every image once per pass"
     assert len(set(passes)) > 1
+
+
+@pytest.mark.parametrize("name", ["large_scale_jitter", "cityscapes"])
+def test_the_recipe_names_the_augmentation(
+    name: str, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    models = [make_model() for _ in range(3)]
+    for model, augmentation in zip(models, (name, name, "crop"), strict=True):
+        torch.manual_seed(5)  # the pixel classifier's weights
+        train(model, tiny_data, make_recipe(steps=1, crop=32, augmentation=augmentation))
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_stops_the_training_in_one_line(
+    workers: int, make_model: MakeModel, make_recipe: MakeRecipe, tiny_root: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(tiny_root, tmp_path / "broken"))
+    image = sorted((root / "train2017").iterdir())[0]
+    image.write_bytes(image.read_bytes()[:-40])
+    reports: list[StepReport] = []
+    trainer = Trainer(
+        make_model(),
+        CocoPanoptic(root, "train2017"),
+        CLASSES,
+        make_recipe(batch_size=1),
+        on_step=reports.append,
+        workers=workers,
+    )
+    with pytest.raises(InputError) as caught:
+        trainer.run()
+    assert str(caught.value).startswith(f"{image}: cannot be read as an image") and "\n" not in str(caught.value)
+    assert len(reports) == trainer.step < 3, "the steps before it are taken"
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"augmentation": "mosaic"}, "augmentation='mosaic'; expected one of crop"),
+        ({"crop": 33}, "crop=33; expected a positive multiple of 32"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(
+    field: dict[str, Any], message: str, make_recipe: MakeRecipe
+) -> None:
+    with pytest.raises(InputError, match=message):
+        make_recipe(**field)
 
 
 @pytest.mark.parametrize("sampling", ["dense", "points"])
