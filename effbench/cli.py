@@ -271,9 +271,13 @@ def evaluate(
     limit: Limit = None,
     short: Annotated[int | None, typer.Option(min=32, help="Resize the shorter side to this many pixels.")] = None,
     object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
+    export: Annotated[Path | None, typer.Option(help="Folder for the predictions, as COCO panoptic JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a trained model's panoptic quality on a data root's val2017, or on the embedded set's."""
+    """Score a trained model on a data root's val2017, or on the embedded set's: PQ, mIoU and AP.
+
+    mIoU_p and AP_p are those of the panoptic model: every class as semantic output, the things as instances.
+    """
     from effbench.training import run as training
     from effbench.training.evaluate import Inference
 
@@ -285,12 +289,20 @@ def evaluate(
             limit,
             how,
             lambda done, total: display.progressed(title, {"done": done, "total": total}),
+            export,
         )
     table = Table("", "PQ", "SQ", "RQ", "classes", title=f"{scores['images']} images")
-    for group in ("all", "things", "stuff"):
-        result = scores[group]
+    groups = {group: scores[group] for group in ("all", "things", "stuff")} | scores["by_size"]
+    for group, result in groups.items():
         table.add_row(group, *(f"{result[m]:.2f}" for m in ("pq", "sq", "rq")), str(result["categories"]))
     console.print(table)
+    miou, ap = scores["miou"], scores["ap"]
+    console.print(f"mIoU_p {miou['miou']:.2f} over {miou['classes']} classes")
+    names = {"ap": "AP_p", "ap50": "AP50", "ap75": "AP75", "aps": "APs", "apm": "APm", "apl": "APl"}
+    values = ", ".join(f"{name} {'-' if ap[key] is None else f'{ap[key]:.2f}'}" for key, name in names.items())
+    console.print(f"{values} over {ap['categories']} thing classes")
+    if export:
+        console.print(f"Predictions: {export}", markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(scores))
 

@@ -77,7 +77,7 @@ OPTIONS = {
     "report": ["--profile", "--data-root", "--limit", "--system", "--results"],
     "macs": ["--set", "--backbone", "--size", "--classes", "--queries", "--json"],
     "train": ["--out", "--data-root", "--set", "--backbone", "--steps", "--batch-size", "--crop", "--seed"],
-    "eval": ["--data-root", "--limit", "--short", "--object-threshold", "--json"],
+    "eval": ["--data-root", "--limit", "--short", "--object-threshold", "--export", "--json"],
 }
 
 
@@ -445,8 +445,17 @@ def test_train_then_eval(effbench: Call, tmp_path: Path, photos: Path) -> None:
     assert str(tmp_path / "out/weights.pt") in answer.out
 
     thresholds = ["--limit", 2, "--object-threshold", 0]
-    answer = effbench("eval", tmp_path / "out", "--data-root", photos, *thresholds, "--json")
+    export = ["--export", tmp_path / "predictions"]
+    answer = effbench("eval", tmp_path / "out", "--data-root", photos, *thresholds, *export, "--json")
     assert answer.code == 0, answer
     assert answer.last["images"] == 2
     assert answer.last["all"].keys() == {"pq", "sq", "rq", "categories"}
-    assert all(word in answer.out for word in ("things", "stuff", "PQ", "SQ", "RQ"))
+    assert all(word in answer.out for word in ("things", "stuff", "small", "large", "PQ", "SQ", "RQ"))
+    assert f"mIoU_p {answer.last['miou']['miou']:.2f}" in answer.out
+    assert f"AP_p {answer.last['ap']['ap']:.2f}" in answer.out
+    assert "APl -" in answer.out, "64 x 64 pixels hold nothing large"
+    assert len(list((tmp_path / "predictions/panoptic").iterdir())) == 2
+    assert len(json.loads((tmp_path / "predictions/panoptic.json").read_text())["annotations"]) == 2
+
+    again = effbench("eval", tmp_path / "out", "--data-root", photos, *export)
+    assert_one_line(again, "panoptic.json exists")

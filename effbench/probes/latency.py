@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.data.roots import open_split
 from effbench.data.transforms import resize_shortest
 from effbench.encoders.contract import Encoder
 from effbench.errors import InputError
@@ -102,7 +102,7 @@ def _random_pyramid(cell: Cell, model: Segmenter) -> Pyramid:
 
 
 def _photos(cell: Cell, context: Context, model: Segmenter) -> list[Pyramid]:
-    data = CocoPanoptic(context.inputs["data_root"], "val2017", limit=cell.options["images"])
+    data = open_split(context.inputs["data_root"], "val", limit=cell.options["images"])
     pyramids = []
     for i in range(len(data)):
         image = data[i].image[None].to(cell.device, getattr(torch, cell.dtype)) / 255

@@ -1,7 +1,8 @@
-"""Train a cell's model by its recipe and score it: PQ, SQ, RQ with the statistics of every image kept.
+"""Train a cell's model by its recipe and score it: PQ with the statistics of every image kept, mIoU_p and AP_p.
 
 A killed run resumes from its checkpoint. The cell's options: `recipe` (fields of `Recipe`), `inference` (fields
-of `Inference`), `images` (how many validation images, None for all), `warm_start` (fields of its `Recipe`, or None).
+of `Inference`), `images` (how many validation images, None for all), `warm_start` (fields of its `Recipe`, or None),
+and of an embedded set `parts` (part -> validation images, each scored apart; the first one is the cell's score).
 """
 
 from __future__ import annotations
@@ -9,28 +10,40 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.data.embedded_recipe import focus
 from effbench.data.memory import InMemory
+from effbench.data.roots import open_split
+from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
-from effbench.probes.training_options import data_root, is_embedded, parse_recipe, parse_warm_start, show_training
+from effbench.probes.training_options import (
+    data_root,
+    is_embedded,
+    parse_recipe,
+    parse_warm_start,
+    show_training,
+    validation_sets,
+)
+from effbench.quality import accumulate, summarise
 from effbench.study.cell import Cell
 from effbench.training import warm_start
 from effbench.training.evaluate import Inference, evaluate, per_image, scores
 from effbench.training.trainer import Trainer
 
 NAME = "quality"
-VERSION = "1"
+VERSION = "2"
 INSIDE = "panoptic quality over the validation images after training"
 missing = needs_device
 
 
 def measure(cell: Cell, context: Context) -> Measurement:
-    """PQ in percent over the validation images: one sample."""
+    """PQ in percent over the validation images: one sample. The detail has every score of `scores`."""
     root = data_root(cell, context)
-    data = CocoPanoptic(root, "train2017")
+    data = open_split(root, "train")
     recipe = parse_recipe(cell.options["recipe"])
     torch.manual_seed(recipe.seed)
     model = segmenter(cell)
@@ -42,14 +55,11 @@ def measure(cell: Cell, context: Context) -> Measurement:
     trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, "training"))
     trainer.run()
     began = time.monotonic()
-    validation = CocoPanoptic(root, "val2017", limit=cell.options["images"])
     how = Inference(**cell.options["inference"])
-    stats = evaluate(
-        model, validation, how, lambda done, total: context.report(done=done, total=total, phase="evaluating")
-    )
+    first, *others = validation_sets(cell, context)
     detail = {
-        **scores(stats, validation),
-        "per_image": per_image(stats),
+        **_scored(model, first, how, context),
+        "parts": {name: _scored(model, (name, part), how, context) for name, part in others},
         "recipe": asdict(recipe),
         "inference": asdict(how),
         "seconds": {"training": trainer.seconds, "evaluation": time.monotonic() - began},
@@ -57,3 +67,16 @@ def measure(cell: Cell, context: Context) -> Measurement:
     }
     checkpoint.unlink(missing_ok=True)
     return Measurement([detail["all"]["pq"]], "%", detail, model.encoder.implementation())
+
+
+def _scored(model: Segmenter, named: tuple[str, CocoPanoptic], how: Inference, context: Context) -> dict[str, Any]:
+    """All scores on one set; of an embedded part also "focus", PQ over the classes that it is about."""
+    name, data = named
+    phase = f"evaluating {name}".strip()
+    evaluation = evaluate(model, data, how, lambda done, total: context.report(done=done, total=total, phase=phase))
+    answer = {**scores(evaluation, data), "per_image": per_image(evaluation.images)}
+    if name:
+        about = focus(name)
+        totals = accumulate(evaluation.images.values()).items()
+        answer["focus"] = summarise({c: counts for c, counts in totals if c in about}, about, ())["all"]._asdict()
+    return answer

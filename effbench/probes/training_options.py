@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import embedded_root
+from effbench.data.roots import open_split
 from effbench.probes.base import Context, parse_size
 from effbench.study.cell import Cell
 from effbench.training.criterion import CriterionSettings
@@ -23,8 +25,27 @@ def data_root(cell: Cell, context: Context) -> Path:
     return embedded_root(
         cell.dataset.removeprefix(EMBEDDED),
         size=parse_size(cell.size)[0],
-        progress=lambda done, total: context.report(done=done, total=total, phase="generating images"),
+        progress=_making(context),
     )
+
+
+def validation_sets(cell: Cell, context: Context) -> list[tuple[str, CocoPanoptic]]:
+    """(name, images) to score a cell's model on, the first one for the cell's own score.
+
+    Of an embedded set: its `parts`, from options["parts"] (part -> number of images). Otherwise the data root's
+    validation images, as many as options["images"] says, without a name.
+    """
+    if "parts" not in cell.options:
+        return [("", open_split(data_root(cell, context), "val", cell.options["images"]))]
+    sets = []
+    for part, images in cell.options["parts"].items():
+        root = embedded_root(part, size=parse_size(cell.size)[0], counts={"val2017": images}, progress=_making(context))
+        sets.append((part, open_split(root, "val")))
+    return sets
+
+
+def _making(context: Context) -> Callable[[int, int], None]:
+    return lambda done, total: context.report(done=done, total=total, phase="generating images")
 
 
 def is_embedded(cell: Cell) -> bool:

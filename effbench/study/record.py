@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ from effbench.errors import InputError
 SCHEMA = 1
 FINISHED = ("ok", "skipped")
 STATUSES = (*FINISHED, "failed", "out_of_memory", "invalid")
+SHOWN = 60
+"""Bytes of a torn line in the message about it."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,31 @@ class RecordBook:
         self.path = path
         self.recovered = _mend(path) if path.exists() and not read_only else None
         whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""  # another process may be writing
-        lines = whole.decode().splitlines()
+        lines = whole.split(b"\n")
         self.records = [_parse(line, path, number) for number, line in enumerate(lines, start=1) if line]
 
     def append(self, record: Record) -> None:
-        """Write one record; it is on the disk when this returns."""
+        """Write one record; it is on the disk when this returns.
+
+        Raises InputError when it cannot be written, on a full disk for one; the file is then as it was.
+        """
+        line = (json.dumps(asdict(record), allow_nan=False) + "\n").encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(record), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self.path.open("ab", buffering=0) as file:  # no buffer, which closing the file would try to write again
+            before, written = file.seek(0, os.SEEK_END), 0
+            try:
+                while written < len(line):
+                    written += file.write(line[written:])
+                os.fsync(file.fileno())
+            except BaseException as error:
+                with contextlib.suppress(OSError):  # where even that fails, the next run puts the torn line aside
+                    file.truncate(before)
+                if not isinstance(error, OSError):
+                    raise
+                raise InputError(
+                    f"{self.path}: a record cannot be written ({error}); those before it are whole, "
+                    "make room or name another folder, and give the command again"
+                ) from error
         self.records.append(record)
 
     def latest(self) -> dict[Key, Record]:
@@ -94,14 +112,19 @@ class RecordBook:
         return {record.key: record for record in self.records}
 
 
-def _parse(line: str, path: Path, number: int) -> Record:
+def _parse(line: bytes, path: Path, number: int) -> Record:
     try:
         data = json.loads(line)
-        if data["schema"] != SCHEMA:
-            raise InputError(f"{path}, line {number}: schema {data['schema']}, expected {SCHEMA}; move the file away")
-        return Record(**data)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}, line {number} is no record ({error}); mend or remove the line") from error
+        schema = data["schema"]
+        record = Record(**data) if schema == SCHEMA else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}, line {number} is no record ({type(error).__name__}: {error}); "
+            "expected a JSON object that a run wrote, mend or remove the line"
+        ) from error
+    if record is None:
+        raise InputError(f"{path}, line {number}: schema {schema}, expected {SCHEMA}; move the file away")
+    return record
 
 
 def _mend(path: Path) -> str | None:
@@ -114,4 +137,8 @@ def _mend(path: Path) -> str | None:
         file.write(torn + b"\n")
     with path.open("r+b") as file:
         file.truncate(len(whole) + 1 if whole else 0)
-    return f"{path}: the last line was torn ({len(torn)} bytes) and was moved to {path.name}.torn"
+    begins = torn[:SHOWN].decode(errors="replace")
+    return (
+        f"{path}: the last line was torn and counts as never written; its {len(torn)} bytes, which begin with "
+        f"{begins!r}, were moved to {path.name}.torn"
+    )

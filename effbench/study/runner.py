@@ -103,17 +103,20 @@ class Runner:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"no results can be written into {self.folder} ({error}); name another folder") from error
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout:
             raise InputError(
                 f"another run is writing into {self.folder}; wait for it, or name another folder"
             ) from None
+        except OSError as error:
+            raise InputError(f"no results can be written into {self.folder} ({error}); name another folder") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _phase(self, alone: bool, tasks: Sequence[Task]) -> Iterator[Record]:
         """Records in the order in which tasks end: one task after another, or side by side."""

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import embedded_root
+from effbench.data.roots import open_split
 from effbench.errors import InputError
 from effbench.models.segmenter import Segmenter, build_segmenter
+from effbench.quality import PanopticWriter
 from effbench.study.cell import tuples
 from effbench.study.data_root import identify
-from effbench.training.checkpoint import load, save_atomic
+from effbench.training.checkpoint import load, replacing, save_atomic
 from effbench.training.evaluate import Inference, evaluate, scores
 from effbench.training.trainer import Recipe, StepReport, Trainer
 
 MODEL, WEIGHTS, UNFINISHED = "model.json", "weights.pt", "training.pt"
+LISTED = 5
+"""Names of weights in a message; the rest are counted."""
 
 
 def train(
-    model: dict[str, Any], data_root: Path | None, recipe: Recipe, out: Path, on_step: Callable[[StepReport], None]
+    model: dict[str, Any],
+    data_root: Path | None,
+    recipe: Recipe,
+    out: Path,
+    on_step: Callable[[StepReport], None],
+    workers: int = 0,
 ) -> Path:
-    """Train on train2017 of `data_root` (None: of the embedded set) into `out`/weights.pt.
+    """Train on the training images of `data_root` (None: of the embedded set) into `out`/weights.pt.
 
     A checkpoint in `out` is gone on from. `model` holds the arguments of `build_segmenter`; what is trained, and on
     what, is kept in `out`/model.json, and a folder that holds something else is refused with InputError.
@@ -34,23 +43,24 @@ def train(
     with torch.device("meta"):
         build_segmenter(num_classes=1, **model)  # a bad setting is refused before any data is made
     data_root = data_root or embedded_root()
-    data = CocoPanoptic(data_root, "train2017")
+    data = open_split(data_root, "train")
     described = json.dumps(
         {
             "model": {**model, "num_classes": len(data.categories)},
-            "data": identify(data_root, ["train2017"]),
+            "data": identify(data_root, ["train"]),
             "recipe": asdict(recipe),
         },
         indent=1,
     )
     description = out / MODEL
-    if description.exists() and json.loads(description.read_text()) != json.loads(described):
+    if not description.exists():
+        with replacing(description) as file:
+            file.write(described.encode())
+    elif _described(description) != json.loads(described):
         raise InputError(f"{description} describes another model, data set or recipe; name another folder or remove it")
-    out.mkdir(parents=True, exist_ok=True)
-    description.write_text(described)
     torch.manual_seed(recipe.seed)
     segmenter = build_segmenter(num_classes=len(data.categories), **model)
-    Trainer(segmenter, data, len(data.categories), recipe, out / UNFINISHED, on_step).run()
+    Trainer(segmenter, data, len(data.categories), recipe, out / UNFINISHED, on_step, workers).run()
     save_atomic(segmenter.state_dict(), out / WEIGHTS)
     return out / WEIGHTS
 
@@ -60,34 +70,70 @@ def load_model(folder: Path) -> Segmenter:
     for name in (MODEL, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} not found; expected a folder that `effbench train --out` has finished")
-    segmenter = build_segmenter(**tuples(json.loads((folder / MODEL).read_text())["model"]))
+    described = _described(folder / MODEL)
+    try:
+        segmenter = build_segmenter(**tuples(described["model"]))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{folder / MODEL} describes a model that cannot be built here: {error}") from error
     state = load(folder / WEIGHTS)
     own = segmenter.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    other = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
+    other = {name for name in own.keys() & state.keys() if own[name].shape != getattr(state[name], "shape", None)}
     if missing or unexpected or other:
         raise InputError(
-            f"{folder / WEIGHTS} is of another architecture than {MODEL} says: missing {missing[:5]}, "
-            f"unexpected {unexpected[:5]}, of another shape {other[:5]}; train again"
+            f"{folder / WEIGHTS} is of another architecture than {MODEL} says: {_some('missing', missing)}, "
+            f"{_some('unexpected', unexpected)}, {_some('of another shape', other)}; "
+            "put the file that belongs there back, or train again"
         )
     segmenter.load_state_dict(state)
     return segmenter
 
 
-def score(
-    folder: Path, data_root: Path | None, limit: int | None, how: Inference, on_image: Callable[[int, int], None]
-) -> dict[str, Any]:
-    """PQ, SQ, RQ in percent of the model in `folder` on val2017 of `data_root` (None: of the embedded set).
+def _described(path: Path) -> dict[str, Any]:
+    """What `train` said about its model; InputError when the file says nothing of the kind."""
+    try:
+        described: dict[str, Any] = json.loads(path.read_bytes())
+        described["model"]["num_classes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} describes no model ({type(error).__name__}: {error}); expected what `effbench train --out` wrote, "
+            "remove it and train again"
+        ) from error
+    return described
 
-    Raises InputError when the data set has other classes than the model was trained on.
+
+def _some(what: str, names: Collection[str]) -> str:
+    """How many weights are what is said of them, and the first of them by name."""
+    if not names:
+        return f"none {what}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(names)} {what} ({', '.join(sorted(names)[:LISTED])}{more})"
+
+
+def score(
+    folder: Path,
+    data_root: Path | None,
+    limit: int | None,
+    how: Inference,
+    on_image: Callable[[int, int], None],
+    export: Path | None = None,
+) -> dict[str, Any]:
+    """The scores in percent of the model in `folder` on the validation images of `data_root` (None: embedded ones).
+
+    `export` is a folder for the predictions as COCO panoptic JSON and PNGs (`PanopticWriter`).
+
+    Raises InputError when the data set has other classes than the model was trained on, and when `export` cannot be
+    written to.
     """
     model = load_model(folder)
-    data = CocoPanoptic(data_root or embedded_root(), "val2017", limit=limit)
+    data = open_split(data_root or embedded_root(), "val", limit)
     classes = json.loads((folder / MODEL).read_text())["model"]["num_classes"]
     if classes != len(data.categories):
         raise InputError(
             f"the model in {folder} knows {classes} classes, {data.annotation_file} has {len(data.categories)}; "
             "expected the data set that it was trained on"
         )
-    stats = evaluate(model, data, how, on_image)
-    return {"images": len(stats), **scores(stats, data)}
+    writer = PanopticWriter(export, data.categories) if export else None
+    with writer or nullcontext():
+        evaluation = evaluate(model, data, how, on_image, writer)
+    return {"images": len(evaluation.images), **scores(evaluation, data)}

@@ -23,7 +23,7 @@ TINY = {
     "decoder_settings": {"dim": 32, "heads": 2, "ffn_dim": 64, "layers": 1},
     "dataset": "a tiny set",
     "size": "64x64",
-    "classes": 13,
+    "classes": 15,
     "queries": 6,
 }
 

@@ -40,6 +40,9 @@ def test_two_steps_of_training_give_a_score_with_every_image_behind_it(
     assert detail["recipe"] == asdict(parse_recipe(RECIPE)), "with the defaults, which the cell does not repeat"
     assert detail["inference"] == asdict(Inference(object_threshold=0.0))
     assert json.loads(json.dumps(detail)) == detail
+    assert list(detail["by_size"]) == ["small", "medium", "large"]
+    assert 0 <= detail["miou"]["miou"] <= 100 and detail["miou"]["classes"] > 1
+    assert 0 <= detail["ap"]["ap"] <= 100 and detail["ap"]["categories"] > 1
 
     assert list(detail["per_image"]) == ["1", "2"], "as many images as asked for"
     stats = [ImageStats.from_json(one) for one in detail["per_image"].values()]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
-from collections.abc import Callable
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,7 +108,9 @@ def test_a_torn_last_line_is_put_aside_and_reported(whole: int, path: Path, make
     mended = RecordBook(path)
     assert len(mended.records) == whole
     assert mended.recovered is not None
-    assert str(path) in mended.recovered and "torn" in mended.recovered
+    for said in (str(path), "torn", "27 bytes", '{"schema": 1, "cell": {"enc', "records.jsonl.torn"):
+        assert said in mended.recovered
+    assert "\n" not in mended.recovered
     assert path.with_name("records.jsonl.torn").read_text() == '{"schema": 1, "cell": {"enc\n'
     mended.append(make_record())
     again = RecordBook(path)
@@ -116,6 +123,14 @@ def test_a_line_torn_inside_a_letter_is_put_aside_too(path: Path, make_record: M
     with path.open("ab") as file:
         file.write('{"reason": "ö'.encode()[:-1])
     assert len(RecordBook(path).records) == 1
+
+
+def test_a_message_shows_the_beginning_of_a_long_torn_line_only(path: Path, make_record: MakeRecord) -> None:
+    RecordBook(path).append(make_record(reason="x" * 1000))
+    path.write_bytes(path.read_bytes()[:-1])
+    recovered = RecordBook(path).recovered or ""
+    assert '"cell": {"encoder": "fpn"}' in recovered
+    assert len(recovered) < len(str(path)) + 300
 
 
 def test_a_second_torn_line_does_not_replace_the_first(path: Path, make_record: MakeRecord) -> None:
@@ -136,14 +151,26 @@ def test_an_unknown_schema_is_refused_and_left_alone(path: Path, make_record: Ma
 
 
 @pytest.mark.parametrize(
-    "line", ["not json", "[]", "{}", "null", "3", '{"schema": 1}', '{"schema": 1, "cell": {}, "colour": "red"}']
+    "line",
+    [
+        *(b"not json", b"[]", b"{}", b"null", b"3", b'"schema"', b'{"schema": 1}', b"\xff\xfe", b"\0\0\0\0"),
+        b'{"schema": 1, "cell": {}, "colour": "red"}',
+    ],
 )
-def test_a_line_that_is_no_record_is_refused_by_its_number(line: str, path: Path, make_record: MakeRecord) -> None:
-    RecordBook(path).append(make_record())
-    with path.open("a") as file:
-        file.write(line + "\n")
-    with pytest.raises(InputError, match=r"records\.jsonl, line 2 is no record"):
-        RecordBook(path)
+def test_a_line_that_is_no_record_is_refused_by_its_number(line: bytes, path: Path, make_record: MakeRecord) -> None:
+    book = RecordBook(path)
+    book.append(make_record())
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    book.append(make_record())
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(
+            InputError, match=r"records\.jsonl, line 2 is no record .+ mend or remove the line"
+        ) as raised:
+            RecordBook(path, read_only)
+        assert "\n" not in str(raised.value)
+    assert path.read_bytes() == before
 
 
 def test_a_number_that_json_does_not_have_is_not_written(path: Path, make_record: MakeRecord) -> None:
@@ -154,3 +181,80 @@ def test_a_number_that_json_does_not_have_is_not_written(path: Path, make_record
         book.append(make_record(samples=[float("nan")]))
     assert path.read_bytes() == before
     assert len(book.records) == 1
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def quota(size: int) -> Iterator[None]:
+    """Files grow to so many bytes only, and what is beyond is not written, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("written", [0, 1, 100])
+def test_a_full_disk_leaves_no_half_of_a_line(written: int, path: Path, make_record: MakeRecord) -> None:
+    """The kernel takes the first bytes of the line and refuses the rest."""
+    book = RecordBook(path)
+    book.append(make_record())
+    before = path.read_bytes()
+    refused = pytest.raises(InputError, match=r"records\.jsonl: a record cannot be written .+ make room")
+    with refused as raised, quota(len(before) + written):
+        book.append(make_record(probe="macs"))
+    assert "\n" not in str(raised.value)
+    assert path.read_bytes() == before
+    again = RecordBook(path)
+    assert again.recovered is None
+    again.append(make_record(probe="macs"))
+    assert [record.probe for record in RecordBook(path).records] == ["latency", "macs"]
+
+
+def test_a_record_that_does_not_reach_the_disk_is_none(
+    path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems find out that they are full when they are asked to sync."""
+    book = RecordBook(path)
+    book.append(make_record())
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(InputError, match="No space left on device"):
+        book.append(make_record())
+    assert path.read_bytes() == before
+    assert len(book.records) == 1
+
+
+def test_an_interrupt_while_writing_leaves_no_half_of_a_line(
+    path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    book = RecordBook(path)
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        book.append(make_record())
+    assert path.read_bytes() == b""
+
+
+def test_where_even_shortening_fails_the_next_run_puts_the_rest_aside(
+    path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn(io.FileIO):
+        def truncate(self, size: int | None = None) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    book = RecordBook(path)
+    book.append(make_record())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda self, mode, buffering: Stubborn(self, mode))
+        with pytest.raises(InputError, match="File too large"), quota(path.stat().st_size + 10):
+            book.append(make_record())
+    mended = RecordBook(path)
+    assert len(mended.records) == 1
+    assert "10 bytes" in (mended.recovered or "")

@@ -6,6 +6,7 @@ Every task starts a process, which takes seconds; so a few plans are run once, a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from effbench.encoders.registry import setting_defaults
 from effbench.errors import InputError
@@ -443,3 +445,62 @@ def test_an_edit_while_a_task_runs_makes_its_record_old_and_the_run_ends_well(
     assert Runner(tmp_path, Editing()).run(tasks) == Outcome(measured=1, measured_before=0, failed=1)
     assert [record.source for record in records(tmp_path)] == [sources[0]]
     assert not Runner(tmp_path, Notes()).is_done(RecordBook(tmp_path / "records.jsonl").latest(), tasks[0])
+
+
+# --- a folder that cannot be written ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_file_in_the_place_of_the_folder_is_refused(below: str, make_task: MakeTask, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    with pytest.raises(InputError, match=r"no results can be written into .*file.*; name another folder"):
+        Runner(file / below, Notes()).run([make_task("any")])
+    assert file.read_text() == "no folder"
+
+
+def test_a_folder_that_takes_no_lock_is_refused_before_anything_is_measured(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(self: Any, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", read_only)
+    notes = Notes()
+    with pytest.raises(InputError, match=r"no results can be written into .*Read-only file system"):
+        Runner(tmp_path, notes).run([make_task("any")])
+    assert notes.lines == []
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [make_task(f"skipped {i}", skip="nothing to read") for i in range(3)]
+    sync, synced = os.fsync, []
+
+    def fills_up(file: int) -> None:
+        synced.append(file)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fills_up)
+    with pytest.raises(InputError, match=r"records\.jsonl: a record cannot be written .*No space left on device"):
+        Runner(tmp_path, Notes()).run(tasks)
+    assert len(records(tmp_path)) == 1
+    assert Runner(tmp_path, Notes()).run(tasks) == Outcome(measured=2, measured_before=1, failed=0)
+    assert "torn" not in capsys.readouterr().err
+
+
+def test_a_torn_line_is_said_on_stderr_and_its_task_measured_again(
+    make_task: MakeTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [make_task(f"skipped {i}", skip="nothing to read") for i in range(2)]
+    Runner(tmp_path, Notes()).run(tasks)
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    capsys.readouterr()
+    assert Runner(tmp_path, Notes()).run(tasks) == Outcome(measured=1, measured_before=1, failed=0)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert str(file) in said and "torn" in said and "records.jsonl.torn" in said
+    assert len(records(tmp_path)) == 2
