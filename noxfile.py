@@ -29,6 +29,12 @@ def coco_suite(session: nox.Session) -> None:
 
 
 @nox.session
+def cityscapes_suite(session: nox.Session) -> None:
+    """Count the systems at Cityscapes' size; options of `effbench run` follow: -- --data-root PATH."""
+    run(session, "effbench", "run", "cityscapes", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; options of pytest follow: -- -m slow."""
     run(session, "pytest", *session.posargs)
