@@ -33,7 +33,11 @@ Settings = Annotated[list[str], typer.Option("--set", help="One of the encoder's
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object on the last line.")]
 SuiteName = Annotated[str, typer.Argument(help="A suite: see `effbench list`.")]
 Profile = Annotated[str | None, typer.Option(help="A profile of the suite; its default fits the other options.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of real photos in the COCO panoptic layout.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of real photos: COCO panoptic or Cityscapes layout.")]
+DatasetName = Annotated[
+    str | None,
+    typer.Option("--dataset", help="coco or cityscapes: the one in EFFBENCH_DATASETS, else in DETECTRON2_DATASETS."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate this many photos of the data root.")]
 Systems = Annotated[list[str], typer.Option("--system", help="Only this system of the suite. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of all results.")]
@@ -149,16 +153,39 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
 
     command = shlex.join(["effbench", "run", *sys.argv[2:]])  # a report has the options of the run it is of
     shown = page.write(folder, suite, plan, RecordBook(folder / "records.jsonl", read_only=True).records, command)
-    # systems side by side: the measures are too many for a terminal's width
-    table = Table("", title=f"{suite.name}, profile {plan.profile}")
-    for name in shown.index:
-        table.add_column(name, overflow="fold", justify="right")
-    for measure in shown.columns:
-        table.add_row(measure, *shown[measure])
-    console.print(table)
+    # full width and narrow apart: all columns beside each other are too many for a terminal
+    narrow = {column.title: column.narrow for column in plan.columns}
+    apart: dict[bool, list[str]] = {}
+    for title in shown.columns:
+        first = next(known for known in narrow if title == known or title.startswith(known.removesuffix(" GMACs")))
+        apart.setdefault(narrow[first], []).append(title)
+    for is_narrow, titles in apart.items():
+        width = "narrow" if is_narrow else "full width"
+        table = Table(title=f"{suite.name}, profile {plan.profile}, {width}")
+        table.add_column("system", min_width=14, overflow="fold")
+        for title in titles:
+            table.add_column(title, justify="right", overflow="fold")
+        for name, row in shown[titles].iterrows():
+            table.add_row(str(name), *row)
+        console.print(table)
     for note in plan.notes:
         console.print(f"- {note}", markup=False, soft_wrap=True)
     console.print(f"Report: {folder / 'README.md'}", markup=False, soft_wrap=True)
+
+
+def _photos(data_root: Path | None, dataset: str | None) -> Path | None:
+    """The folder of real photos that was asked for; None for the embedded set."""
+    from effbench.data.roots import MARKERS, find_root, layout_of
+
+    if dataset is None:
+        return data_root
+    known = {name: name for name in MARKERS}
+    if dataset not in known:
+        raise InputError(f"no data set is called {dataset!r}; expected one of {', '.join(known)}")
+    root = find_root(data_root, known[dataset])
+    if layout_of(root) != dataset:
+        raise InputError(f"{root} has the layout of {layout_of(root)}; expected {dataset}, or no --dataset with it")
+    return root
 
 
 @contextmanager
@@ -230,6 +257,7 @@ def train(
     system: System,
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the model.")],
     data_root: DataRoot = None,
+    dataset: DatasetName = None,
     settings: Settings = [],  # noqa: B006 (typer reads the default)
     backbone: Annotated[str, typer.Option(help="A preset or timm name.")] = "resnet_mini",
     queries: Annotated[int, typer.Option(min=1)] = 20,
@@ -238,9 +266,13 @@ def train(
     crop: Annotated[int, typer.Option(min=32, help="Side of the square training crops, a multiple of 32.")] = 96,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     sampling: Annotated[str, typer.Option(help="Losses on `points`, as the papers', or `dense`.")] = "dense",
+    augmentation: Annotated[
+        str, typer.Option(help="crop, or as Mask2Former's release: large_scale_jitter (COCO), cityscapes.")
+    ] = "crop",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images ahead of the training.")] = 0,
     seed: int = 0,
 ) -> None:
-    """Train a segmenter on a data root in the COCO panoptic layout, or on the embedded set.
+    """Train a segmenter on real photos, or on the embedded set where neither a data root nor a data set is named.
 
     A killed training goes on from its checkpoint when the command is given again.
     """
@@ -251,15 +283,18 @@ def train(
     from effbench.training.trainer import Recipe
 
     chosen = parse_settings(settings, setting_defaults(system), system)
-    recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=CriterionSettings(sampling=sampling), seed=seed)
+    criterion = CriterionSettings(sampling=sampling)
+    recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=criterion, seed=seed, augmentation=augmentation)
+    root = _photos(data_root, dataset)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
     with _progress(f"{system} training") as (display, title):
         path = training.train(
             model,
-            data_root,
+            root,
             recipe,
             out,
             lambda s: display.progressed(title, {"done": s.step, "total": s.steps, **s.losses}),
+            workers,
         )
     console.print(f"Weights: {path}", markup=False, soft_wrap=True)
 
@@ -268,6 +303,7 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder that `effbench train --out` has made.")],
     data_root: DataRoot = None,
+    dataset: DatasetName = None,
     limit: Limit = None,
     short: Annotated[int | None, typer.Option(min=32, help="Resize the shorter side to this many pixels.")] = None,
     object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
@@ -281,11 +317,12 @@ def evaluate(
     from effbench.training import run as training
     from effbench.training.evaluate import Inference
 
+    root = _photos(data_root, dataset)
     how = Inference(short=short, object_threshold=object_threshold)
     with _progress("evaluating") as (display, title):
         scores = training.score(
             folder,
-            data_root,
+            root,
             limit,
             how,
             lambda done, total: display.progressed(title, {"done": done, "total": total}),

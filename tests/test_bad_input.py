@@ -5,67 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from effbench import cli
-from effbench.data.embedded import embedded_root
 from effbench.study import runner
 from effbench.study.record import Record, RecordBook
 from effbench.study.runner import Runner, task_key
 from effbench.study.suite import Task
 from effbench.training.checkpoint import load, save_atomic
 
+Call = Callable[..., Any]
 Refused = Callable[..., str]
 NARROW = ("--set", "dim=32", "--set", "mask_dim=32", "--queries", 6)
 RECIPE = ("--steps", 1, "--batch-size", 1, "--crop", 64)
-
-
-class Ended(Exception):
-    """A command's exit code, and what it printed."""
-
-    def __init__(self, code: Any, out: str, err: str) -> None:
-        super().__init__(code, out, err)
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def effbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """The console script, in this process."""
-
-    def call(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["effbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Ended(ended.value.code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def refused(effbench: Callable[..., Ended]) -> Refused:
-    """The one line with which a command is refused."""
-
-    def call(*arguments: object) -> str:
-        answer = effbench(*arguments)
-        assert answer.code == 2, answer
-        (line,) = answer.err.splitlines()
-        assert line.startswith("error: ")
-        return line
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def photos() -> Path:
-    return embedded_root(size=64, counts={"train2017": 3, "val2017": 3})
 
 
 def content(folder: Path) -> dict[Path, bytes]:
@@ -102,7 +60,8 @@ def test_a_data_root_that_is_none(kind: str, number: int, refused: Refused, tmp_
         (root / "train2017").mkdir()
         (root / "train2017/holiday.jpg").write_bytes(b"jpg")
     line = refused(*commands(tmp_path, root)[number])
-    assert str(root) in line and "expected" in line and "COCO panoptic" in line
+    assert str(root) in line and "correct" in line
+    assert "expected COCO panoptic" in line or "expected the folder of coco" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -127,10 +86,84 @@ def test_a_data_root_with_other_annotations(
     assert not (tmp_path / "out").exists()
 
 
+def annotations_of(root: Path, split: str) -> Path:
+    return root / f"annotations/panoptic_{split}2017.json"
+
+
+def edit(file: Path, change: Callable[[Any], object]) -> Path:
+    stated = json.loads(file.read_text())
+    change(stated)
+    file.write_text(json.dumps(stated))
+    return file
+
+
+def truncated_annotations(root: Path, split: str) -> Path:
+    """Spoils a split of a data root, as the functions below do, and returns the path at fault."""
+    file = annotations_of(root, split)
+    os.truncate(file, file.stat().st_size // 2)
+    return file
+
+
+def a_missing_photo(root: Path, split: str) -> Path:
+    photo = max((root / f"{split}2017").iterdir())
+    photo.unlink()
+    return photo
+
+
+def a_missing_png(root: Path, split: str) -> Path:
+    png = max((root / f"panoptic_{split}2017").iterdir())
+    png.unlink()
+    return png
+
+
+def an_annotation_without_image(root: Path, split: str) -> Path:
+    return edit(annotations_of(root, split), lambda stated: stated["images"].pop())
+
+
+def an_image_without_annotation(root: Path, split: str) -> Path:
+    return edit(annotations_of(root, split), lambda stated: stated["annotations"].pop())
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (truncated_annotations, ("cannot be read as JSON", "download it again")),
+        (a_missing_photo, ("file not found", "complete the folder")),
+        (a_missing_png, ("file not found", "complete the folder")),
+        (an_annotation_without_image, ("annotation of image 3, which is not listed", "remove the annotation")),
+        (an_image_without_annotation, ("image 3 has no annotation", "add its annotation")),
+    ],
+)
+def test_a_broken_data_root_is_refused_before_anything_is_measured(
+    spoil: Callable[[Path, str], Path],
+    says: tuple[str, ...],
+    split: str,
+    refused: Refused,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    root = Path(shutil.copytree(photos, tmp_path / "data"))
+    fault = spoil(root, split)
+    line = refused("run", "coco", "--data-root", root, "--results", tmp_path / "results")
+    for part in (str(fault), *says):
+        assert part in line
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("command", [("run", "--dry-run"), ("report",)])
+def test_nor_is_it_planned_for(command: tuple[str, ...], refused: Refused, photos: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(photos, tmp_path / "data"))
+    fault = truncated_annotations(root, "val")
+    name, *options = command
+    assert str(fault) in refused(name, "coco", *options, "--data-root", root, "--results", tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_data_root_that_is_none_is_refused_by_eval(refused: Refused, trained: Path, tmp_path: Path) -> None:
     before = content(trained)
     line = refused("eval", trained, "--data-root", tmp_path / "nowhere")
-    assert str(tmp_path / "nowhere/val2017") in line and "expected the COCO panoptic layout" in line
+    assert str(tmp_path / "nowhere") in line and "expected COCO panoptic" in line
     assert content(trained) == before
 
 
@@ -188,40 +221,40 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runner, "_in_a_process", fail)
 
 
+FPN = ("coco", "--system", "fpn")
+"""A suite's name, and what keeps its run short."""
+
+
 def records_of(results: Path) -> Path:
     (path,) = results.glob("*/coco/*/records.jsonl")
     return path
 
 
 def test_a_full_disk_during_a_run(
-    quick: None, effbench: Callable[..., Ended], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: None, effbench: Call, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        line = refused("run", "coco", "--results", tmp_path)
+        line = refused("run", *FPN, "--results", tmp_path)
     assert str(records_of(tmp_path)) in line and "No space left on device" in line and "make room" in line
     assert records_of(tmp_path).read_bytes() == b""
-    answer = effbench("run", "coco", "--results", tmp_path, "--json")
+    answer = effbench("run", *FPN, "--results", tmp_path, "--json")
     assert answer.code == 1, "the tasks fail, but each has its record"
     outcome = json.loads(answer.out.splitlines()[-1])
     assert len(RecordBook(records_of(tmp_path)).records) == outcome["measured"] == outcome["failed"]
     assert "torn" not in answer.err
 
 
-@contextmanager
-def quota(size: int) -> Iterator[None]:
-    """Files grow to so many bytes only, and what is beyond is not written, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize(("size", "file", "left"), [(0, "model.json", set()), (5000, "training.pt", {"model.json"})])
 def test_a_full_disk_during_a_training(
-    size: int, file: str, left: set[str], effbench: Callable[..., Ended], refused: Refused, photos: Path, tmp_path: Path
+    size: int,
+    file: str,
+    left: set[str],
+    quota: Call,
+    effbench: Call,
+    refused: Refused,
+    photos: Path,
+    tmp_path: Path,
 ) -> None:
     command = ("train", "fpn", "--out", tmp_path / "out", "--data-root", photos, *NARROW, *RECIPE)
     with quota(size):
@@ -253,7 +286,7 @@ def trained(trained_once: Path, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_of_another_architecture(
-    effbench: Callable[..., Ended], refused: Refused, trained: Path, photos: Path, tmp_path: Path
+    effbench: Call, refused: Refused, trained: Path, photos: Path, tmp_path: Path
 ) -> None:
     deformable = ("--set", "layers=1", "--set", "heads=4", "--set", "ffn_dim=32")
     other = tmp_path / "mask2former"
@@ -293,19 +326,17 @@ def test_a_truncated_file_of_a_training(name: str, refused: Refused, trained: Pa
 
 
 @pytest.fixture
-def on_record(quick: None, effbench: Callable[..., Ended], tmp_path: Path) -> Path:
+def on_record(quick: None, effbench: Call, tmp_path: Path) -> Path:
     """The records file of a run that is over."""
-    assert effbench("run", "coco", "--results", tmp_path / "results").code == 1
+    assert effbench("run", *FPN, "--results", tmp_path / "results").code == 1
     return records_of(tmp_path / "results")
 
 
-def test_a_torn_last_line_is_put_aside_and_said(
-    effbench: Callable[..., Ended], on_record: Path, tmp_path: Path
-) -> None:
+def test_a_torn_last_line_is_put_aside_and_said(effbench: Call, on_record: Path, tmp_path: Path) -> None:
     whole = on_record.read_bytes()
     lines = whole.splitlines(keepends=True)
     on_record.write_bytes(whole[:-30])
-    answer = effbench("run", "coco", "--results", tmp_path / "results", "--json")
+    answer = effbench("run", *FPN, "--results", tmp_path / "results", "--json")
     (said,) = answer.err.splitlines()
     for part in (str(on_record), "torn", f"{len(lines[-1]) - 30} bytes", lines[-1][:30].decode(), "records.jsonl.torn"):
         assert part in said
@@ -325,6 +356,6 @@ def test_a_damaged_line_in_the_middle_is_named_and_left_alone(
     on_record.write_bytes(b"".join(lines))
     before = content(tmp_path)
     name, *options = command
-    line = refused(name, "coco", *options, "--results", tmp_path / "results")
+    line = refused(name, *FPN, *options, "--results", tmp_path / "results")
     assert f"{on_record}, line 2 is no record" in line and "mend or remove the line" in line
     assert content(tmp_path) == before

@@ -8,12 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from effbench import cli
-from effbench.data.embedded import embedded_root
 from effbench.encoders.registry import registered
 from effbench.probes.mac_count import CONVENTIONS
 from effbench.study.environment import environment
@@ -24,49 +22,8 @@ from effbench.study.suite import Options, find_suite
 SMALL = ("--backbone", "resnet_mini", "--size", "64x96")
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last(self) -> Any:
-        """The JSON object on the last line."""
-        return json.loads(self.out.splitlines()[-1])
-
-
-Call = Callable[..., Answer]
-
-
-@pytest.fixture
-def effbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The console script, in this process."""
-    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["effbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Answer(ended.value.code if isinstance(ended.value.code, int) else -1, captured.out, captured.err)
-
-    return call
-
-
-def assert_one_line(answer: Answer, *parts: str) -> None:
-    """Exit code 2 and one line on stderr that says `parts`."""
-    assert answer.code == 2, answer
-    (line,) = answer.err.splitlines()
-    assert line.startswith("error: ")
-    for part in parts:
-        assert part in line
-
-
-@pytest.fixture(scope="session")
-def photos() -> Path:
-    return embedded_root(size=64, counts={"train2017": 3, "val2017": 3})
+Call = Callable[..., Any]
+Refused = Callable[..., str]
 
 
 # --- help ------------------------------------------------------------------------------------------------------------
@@ -76,8 +33,11 @@ OPTIONS = {
     "run": ["--profile", "--data-root", "--limit", "--system", "--results", "--retry-failed", "--dry-run", "--json"],
     "report": ["--profile", "--data-root", "--limit", "--system", "--results"],
     "macs": ["--set", "--backbone", "--size", "--classes", "--queries", "--json"],
-    "train": ["--out", "--data-root", "--set", "--backbone", "--steps", "--batch-size", "--crop", "--seed"],
-    "eval": ["--data-root", "--limit", "--short", "--object-threshold", "--export", "--json"],
+    "train": [
+        *("--out", "--data-root", "--dataset", "--set", "--backbone", "--queries", "--steps", "--batch-size", "--crop"),
+        *("--learning-rate", "--sampling", "--augmentation", "--workers", "--seed"),
+    ],
+    "eval": ["--data-root", "--dataset", "--limit", "--short", "--object-threshold", "--export", "--json"],
 }
 
 
@@ -118,7 +78,7 @@ def test_list_as_json(effbench: Call) -> None:
     assert answer.last["encoders"].keys() == registered().keys()
     assert answer.last["encoders"]["proscale"]["p"] == [3, 3, 3]
     assert {"r50", "swin_t", "swin_l"} <= set(answer.last["backbones"])
-    assert "coco" in answer.last["suites"]
+    assert answer.last["suites"].keys() == {"cityscapes", "coco"}
 
 
 def test_list_for_reading(effbench: Call) -> None:
@@ -216,17 +176,19 @@ def test_macs_for_reading(effbench: Call) -> None:
         (["fpn", "--size", "coco:first101"], ["1 to 100"]),
     ],
 )
-def test_macs_refuses_in_one_line(arguments: list[str], parts: list[str], effbench: Call) -> None:
-    answer = effbench("macs", *arguments)
-    assert_one_line(answer, *parts)
-    assert answer.out == ""
+def test_macs_refuses_in_one_line(arguments: list[str], parts: list[str], refused: Refused) -> None:
+    line = refused("macs", *arguments)
+    assert all(part in line for part in parts), line
 
 
 @pytest.mark.parametrize("command", ["run", "report"])
-def test_a_bad_data_root_is_one_line_and_leaves_nothing(command: str, effbench: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suite", ["coco", "cityscapes"])
+def test_a_bad_data_root_is_one_line_and_leaves_nothing(
+    suite: str, command: str, refused: Refused, tmp_path: Path
+) -> None:
     results = tmp_path / "results"
-    answer = effbench(command, "coco", "--data-root", "/nonexistent", "--results", results)
-    assert_one_line(answer, "/nonexistent/train2017", "not found; expected the COCO panoptic layout")
+    line = refused(command, suite, "--data-root", "/nonexistent", "--results", results)
+    assert f"/nonexistent not found; expected the folder of {suite} there because of the data root" in line
     assert not results.exists()
 
 
@@ -235,28 +197,31 @@ def test_a_bad_data_root_is_one_line_and_leaves_nothing(command: str, effbench: 
     [
         (["cocoa"], "no suite is called 'cocoa'"),
         (["coco", "--profile", "full"], "profile 'full'"),
-        (["coco", "--profile", "smoke"], "--data-root"),
+        (["coco", "--profile", "smoke"], "--data-root PATH), or EFFBENCH_DATASETS or DETECTRON2_DATASETS"),
+        (["coco", "--profile", "quick", "--data-root", "."], "leave one of the two out"),
+        (["cityscapes", "--profile", "quick"], "profile 'quick'"),
+        (["cityscapes", "--profile", "costs", "--data-root", "."], "needs no photos"),
+        (["cityscapes", "--limit", "3"], "--limit"),
         (["coco", "--limit", "3"], "--limit"),
         (["coco", "--system", "resnet"], "system 'resnet'"),
     ],
 )
 def test_run_refuses_what_does_not_fit_together(
-    arguments: list[str], part: str, effbench: Call, tmp_path: Path
+    arguments: list[str], part: str, refused: Refused, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
-    assert_one_line(effbench("run", *arguments, "--results", results), part)
+    assert part in refused("run", *arguments, "--results", results)
     assert not results.exists()
 
 
-def test_a_results_folder_that_cannot_be_made_is_one_line(effbench: Call, tmp_path: Path) -> None:
+def test_a_results_folder_that_cannot_be_made_is_one_line(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    answer = effbench("run", "coco", "--results", tmp_path / "file")
-    assert_one_line(answer, str(tmp_path / "file"))
+    assert str(tmp_path / "file") in refused("run", "coco", "--results", tmp_path / "file")
 
 
-def test_a_report_of_nothing_is_refused(effbench: Call, tmp_path: Path) -> None:
-    answer = effbench("report", "coco", "--results", tmp_path)
-    assert_one_line(answer, "records.jsonl not found", "effbench run coco")
+def test_a_report_of_nothing_is_refused(refused: Refused, tmp_path: Path) -> None:
+    line = refused("report", "coco", "--results", tmp_path)
+    assert "records.jsonl not found" in line and "effbench run coco" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,46 +232,46 @@ def test_a_report_of_nothing_is_refused(effbench: Call, tmp_path: Path) -> None:
         (["fpm"], ["no encoder is called 'fpm'", "fpn"]),
         (["fpn", "--set", "dim=33"], ["dim=33"]),
         (["fpn", "--sampling", "sparse"], ["sampling='sparse'"]),
+        (["fpn", "--augmentation", "mosaic"], ["augmentation='mosaic'", "large_scale_jitter"]),
         (["fpn", "--backbone", "zzz"], ["zzz"]),
     ],
 )
 def test_train_refuses_in_one_line(
-    arguments: list[str], parts: list[str], effbench: Call, tmp_path: Path, photos: Path
+    arguments: list[str], parts: list[str], refused: Refused, tmp_path: Path, photos: Path
 ) -> None:
     out = tmp_path / "out"
-    assert_one_line(effbench("train", *arguments, "--out", out, "--data-root", photos), *parts)
+    line = refused("train", *arguments, "--out", out, "--data-root", photos)
+    assert all(part in line for part in parts), line
     assert not (out / "weights.pt").exists()
 
 
-def test_train_refuses_a_bad_data_root(effbench: Call, tmp_path: Path) -> None:
-    answer = effbench("train", "fpn", "--out", tmp_path / "out", "--data-root", "/nonexistent")
-    assert_one_line(answer, "/nonexistent", "expected the COCO panoptic layout")
+def test_train_refuses_a_bad_data_root(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", "fpn", "--out", tmp_path / "out", "--data-root", "/nonexistent")
+    assert "/nonexistent has neither of the layouts; expected COCO panoptic" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_where_a_folder_should_be_is_one_line(effbench: Call, tmp_path: Path, photos: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_one_line(refused: Refused, tmp_path: Path, photos: Path) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
     for out in (file, file / "out"):
-        answer = effbench("train", "fpn", "--steps", 1, "--out", out, "--data-root", photos)
-        assert_one_line(answer, str(file), "name a file or folder that can be read and written")
+        line = refused("train", "fpn", "--steps", 1, "--out", out, "--data-root", photos)
+        assert str(file) in line and "name a file or folder that can be read and written" in line
     assert file.read_text() == "no folder"
 
 
-def test_eval_refuses_a_folder_without_a_model(effbench: Call, tmp_path: Path, photos: Path) -> None:
-    assert_one_line(effbench("eval", tmp_path, "--data-root", photos), "model.json not found", "effbench train")
+def test_eval_refuses_a_folder_without_a_model(refused: Refused, tmp_path: Path, photos: Path) -> None:
+    line = refused("eval", tmp_path, "--data-root", photos)
+    assert "model.json not found" in line and "effbench train" in line
 
 
 def test_the_real_process_prints_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "effbench.cli", "run", "coco", "--data-root", "/nonexistent"]
     root = str(Path(__file__).parents[1])
     done = subprocess.run([*command, "--results", str(tmp_path / "results")], capture_output=True, text=True, cwd=root)
-    assert_one_line(
-        Answer(done.returncode, done.stdout, done.stderr),
-        "/nonexistent/train2017",
-        "not found; expected the COCO panoptic layout",
-    )
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: /nonexistent not found; expected the folder of coco there")
     assert not (tmp_path / "results").exists()
 
 
@@ -326,6 +291,16 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(effbench: Call, tmp_pa
         assert all(f"{task['status']}  {task['task']}" in answer.out for task in tasks)
         assert any("fpn" in task["task"] for task in tasks)
     assert not results.exists()
+
+
+def test_cityscapes_needs_no_data_to_count(effbench: Call, tmp_path: Path) -> None:
+    answer = effbench("run", "cityscapes", "--dry-run", "--json", "--results", tmp_path / "results")
+    assert answer.code == 0
+    assert answer.last["folder"].endswith("cityscapes/costs")
+    titles = [task["task"] for task in answer.last["tasks"]]
+    assert all(title.endswith(("MACs", "parameters")) for title in titles)
+    assert {"mask2former on r50 MACs", "fpn on swin_t parameters"} <= set(titles)
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.fixture
@@ -422,8 +397,22 @@ def test_run_reports_and_its_exit_code_says_whether_something_failed(
         "failed": failed,
     }
     (page,) = tmp_path.glob("*/coco/quick/README.md")
+    full, narrow = answer.out.split("coco, profile quick, full width")[1].split("coco, profile quick, narrow")
+    assert "encoder GFLOPs" in full and "encoder M" in full and "PQ" not in full
+    assert "PQ things" in narrow and "printed" not in narrow
     assert f"Report: {page}" in answer.out
     assert ("--retry-failed" in answer.out) == bool(failed)
+
+
+def test_a_suite_without_narrow_models_is_one_table(
+    effbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "run", lambda self, tasks: Outcome(measured=0, measured_before=0, failed=0))
+    answer = effbench("run", "cityscapes", "--results", tmp_path)
+    assert answer.code == 0
+    assert "cityscapes, profile costs, full width" in answer.out and "costs, narrow" not in answer.out
+    assert all(name in answer.out for name in ("convnext_unet", "r50", "swin_t", "printed"))
+    assert "Costs alone: nothing was trained or timed." in answer.out
 
 
 def test_an_interrupt_ends_with_130(effbench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +425,7 @@ def test_an_interrupt_ends_with_130(effbench: Call, tmp_path: Path, monkeypatch:
     assert "Traceback" not in answer.err
 
 
-def test_train_then_eval(effbench: Call, tmp_path: Path, photos: Path) -> None:
+def test_train_then_eval(effbench: Call, refused: Refused, tmp_path: Path, photos: Path) -> None:
     narrow = ["--set", "dim=32", "--set", "mask_dim=32", "--queries", 6]
     recipe = ["--steps", 2, "--batch-size", 2, "--crop", 64]
     answer = effbench("train", "fpn", "--out", tmp_path / "out", "--data-root", photos, *narrow, *recipe)
@@ -457,5 +446,78 @@ def test_train_then_eval(effbench: Call, tmp_path: Path, photos: Path) -> None:
     assert len(list((tmp_path / "predictions/panoptic").iterdir())) == 2
     assert len(json.loads((tmp_path / "predictions/panoptic.json").read_text())["annotations"]) == 2
 
-    again = effbench("eval", tmp_path / "out", "--data-root", photos, *export)
-    assert_one_line(again, "panoptic.json exists")
+    assert "panoptic.json exists" in refused("eval", tmp_path / "out", "--data-root", photos, *export)
+
+
+# --- data sets by name -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def datasets(photos: Path, city_photos: Path, tmp_path: Path) -> Path:
+    """A folder with both data sets under the names by which they are found."""
+    folder = tmp_path / "datasets"
+    folder.mkdir()
+    (folder / "coco").symlink_to(photos)
+    (folder / "cityscapes").symlink_to(city_photos)
+    return folder
+
+
+@pytest.mark.parametrize("variable", ["EFFBENCH_DATASETS", "DETECTRON2_DATASETS"])
+def test_smoke_finds_its_photos_through_the_environment(
+    variable: str, effbench: Call, datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(datasets))
+    for suite in ("coco", "cityscapes"):
+        common = ("run", suite, "--dry-run", "--json", "--results", tmp_path / "results")
+        named = effbench(*common, "--profile", "smoke").last
+        assert named == effbench(*common, "--data-root", datasets / suite).last
+        assert named["folder"].endswith(f"{suite}/smoke")
+
+
+def test_a_variable_alone_does_not_turn_a_profile_into_smoke(
+    effbench: Call, datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFBENCH_DATASETS", str(datasets))
+    assert effbench("run", "coco", "--dry-run", "--json", "--results", tmp_path).last["folder"].endswith("coco/quick")
+
+
+def test_train_and_eval_take_a_data_set_by_name(
+    effbench: Call, datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFFBENCH_DATASETS", str(datasets))
+    narrow = ["--set", "dim=32", "--set", "mask_dim=32", "--queries", 6, "--steps", 1, "--batch-size", 1, "--crop", 64]
+    for dataset, categories, augmentation in (("coco", 15, "large_scale_jitter"), ("cityscapes", 2, "cityscapes")):
+        out = tmp_path / dataset
+        chosen = ["--dataset", dataset, "--augmentation", augmentation, "--workers", 1]
+        answer = effbench("train", "fpn", "--out", out, *chosen, *narrow)
+        assert answer.code == 0, answer
+        assert f'"num_classes": {categories}' in (out / "model.json").read_text()
+        answer = effbench("eval", out, "--dataset", dataset, "--short", 64, "--object-threshold", 0, "--json")
+        assert answer.code == 0, answer
+        assert answer.last["images"] == 3
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--dataset", "ade20k"], "no data set is called 'ade20k'; expected one of coco, cityscapes"),
+        (["--dataset", "cityscapes"], "no folder of the data set cityscapes is known; expected one of: a data root"),
+        (["--dataset", "cityscapes", "--data-root", "coco"], "has the layout of coco; expected cityscapes"),
+        (["--dataset", "coco", "--data-root", "cityscapes"], "has the layout of cityscapes; expected coco"),
+        (["--dataset", "coco", "--data-root", "gone"], "gone not found; expected the folder of coco there"),
+    ],
+)
+def test_a_data_set_that_is_not_there_is_refused(
+    arguments: list[str],
+    part: str,
+    command: str,
+    refused: Refused,
+    datasets: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(datasets)
+    model = ["fpn", "--out", tmp_path / "out"] if command == "train" else [tmp_path / "out"]
+    assert part in refused(command, *model, *arguments)
+    assert not (tmp_path / "out").exists()

@@ -18,6 +18,10 @@ VARIABLES = ("EFFBENCH_DATASETS", "DETECTRON2_DATASETS")
 MARKERS: dict[Dataset, tuple[str, ...]] = {"coco": ("annotations",), "cityscapes": ("leftImg8bit", "gtFine")}
 
 
+TEST_SIZE: dict[Dataset, tuple[int, int]] = {"coco": (800, 1333), "cityscapes": (1024, 2048)}
+"""Sides in pixels that Mask2Former resizes images to for a test: the shorter one, and the longest allowed."""
+
+
 def find_root(data_root: str | Path | None, dataset: Dataset) -> Path:
     """The folder of a data set: `data_root` itself, else `<variable>/<dataset>` of the first variable that is set.
 
@@ -56,6 +60,11 @@ def open_split(root: str | Path, split: str, limit: int | None = None) -> CocoPa
     if layout_of(root) == "cityscapes":
         return open_cityscapes(root, split, limit)
     return CocoPanoptic(root, f"{split}2017", limit)
+
+
+def test_size(root: str | Path) -> tuple[int, int]:
+    """`TEST_SIZE` of the layout of `root`."""
+    return TEST_SIZE[layout_of(Path(root))]
 
 
 def annotation_file(root: Path, split: str) -> Path:

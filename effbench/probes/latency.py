@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from effbench.data.roots import open_split
+from effbench.data.roots import open_split, test_size
 from effbench.data.transforms import resize_shortest
 from effbench.encoders.contract import Encoder
 from effbench.errors import InputError
@@ -106,7 +106,7 @@ def _photos(cell: Cell, context: Context, model: Segmenter) -> list[Pyramid]:
     pyramids = []
     for i in range(len(data)):
         image = data[i].image[None].to(cell.device, getattr(torch, cell.dtype)) / 255
-        size = resize_shortest((image.shape[2], image.shape[3]))
+        size = resize_shortest((image.shape[2], image.shape[3]), *test_size(context.inputs["data_root"]))
         image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
         pyramids.append(model.backbone(model.prepare(image)))
     return pyramids

@@ -43,11 +43,11 @@ def fixed(height: int, width: int) -> Input:
     return Input((height, width), (height, width), pad_to((height, width), STRIDE))
 
 
-def resized(sizes: Iterable[tuple[tuple[int, int], int]]) -> list[Input]:
-    """(original size, number of images) at shortest side 800, longest at most 1333."""
+def resized(sizes: Iterable[tuple[tuple[int, int], int]], short: int = 800, longest: int = 1333) -> list[Input]:
+    """(original size, number of images) at the shorter side `short`, the longer at most `longest`."""
     inputs = []
     for original, images in sizes:
-        target = resize_shortest(original)
+        target = resize_shortest(original, short, longest)
         inputs.append(Input(original, target, pad_to(target, STRIDE), images))
     return inputs
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from effbench.data.roots import open_split
+from effbench.data.roots import open_split, test_size
 from effbench.encoders.registry import setting_defaults
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_nothing, segmenter
@@ -27,7 +27,7 @@ from effbench.probes.mac_sizes import Input, SizeProtocol, resized, size_protoco
 from effbench.study.cell import Cell
 
 NAME = "macs"
-VERSION = "1"
+VERSION = "2"
 INSIDE = "mean multiply-accumulates per image, total, papers' convention"
 missing = needs_nothing
 
@@ -41,8 +41,9 @@ _shared: Shared = {}
 def measure(cell: Cell, context: Context) -> Measurement:
     """Mean MACs per image over the sizes that `cell.size` names; "data" means the data root's own images."""
     if cell.size == "data":
-        data = open_split(context.inputs["data_root"], "val")
-        protocol = SizeProtocol(resized(Counter(data.image_sizes).items()))
+        root = context.inputs["data_root"]
+        sizes = Counter(open_split(root, "val").image_sizes)
+        protocol = SizeProtocol(resized(sizes.items(), *test_size(root)))
     else:
         protocol = size_protocol(cell.size)
     model = segmenter(cell, device="meta")

@@ -8,7 +8,7 @@ and of an embedded set `parts` (part -> validation images, each scored apart; th
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,10 @@ def measure(cell: Cell, context: Context) -> Measurement:
     began = time.monotonic()
     how = Inference(**cell.options["inference"])
     first, *others = validation_sets(cell, context)
+    panoptic = replace(how, semantic=False, instances=False)  # of the further parts, PQ says it all
     detail = {
         **_scored(model, first, how, context),
-        "parts": {name: _scored(model, (name, part), how, context) for name, part in others},
+        "parts": {name: _scored(model, (name, part), panoptic, context) for name, part in others},
         "recipe": asdict(recipe),
         "inference": asdict(how),
         "seconds": {"training": trainer.seconds, "evaluation": time.monotonic() - began},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from effbench.report import table
+from effbench.report import quality, table
 from effbench.report.figures import trade_off
 from effbench.study.record import Record
 from effbench.study.runner import task_key
@@ -25,7 +25,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     shown = table.latest(records, plan.tasks)
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.columns)
-    drawn = plan.figure and trade_off(numbers, plan.figure, table.quality_intervals(shown), folder / FIGURE)
+    drawn = plan.figure and trade_off(numbers, plan.figure, _intervals(plan, shown), folder / FIGURE)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",
@@ -43,13 +43,35 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         *_section(
             "Quality",
             "Percent, on validation images that nothing was tuned on.",
-            table.quality_table(shown),
+            quality.quality_table(shown),
+        ),
+        *_section(
+            "Difference to the baseline",
+            "Paired bootstrap over the validation images. It says how much the images may move a difference, not how "
+            "much another seed of training would.",
+            quality.difference_table(shown, plan.baseline),
+        ),
+        *_section(
+            "Quality by size",
+            "Percent; a segment is small below 32 x 32 pixels, medium below 96 x 96.",
+            quality.size_table(shown),
+        ),
+        *_section(
+            "Harder parts, each scored apart",
+            "Percent, on images of their own. `context`: PQ of two classes that only a beacon elsewhere in the image "
+            "tells apart; `twins`: touching things of one class; `thin`: small things of thin lines.",
+            quality.parts_table(shown),
+        ),
+        *_section(
+            "Multiply-accumulates of all systems",
+            "GMACs per image in the papers' convention, encoder / total; coco is the exact mean over val2017's image "
+            "sizes. Under coco:firstN the encoder is the last image's and the total is the mean.",
+            table.macs_table(shown),
         ),
         *_section(
             "Multiply-accumulates by component",
             "GMACs per image in the papers' convention. `other` is the encoder's top-down resize, which the papers' "
-            "tool leaves out of the encoder; coco is the exact mean over val2017's image sizes. Under coco:firstN the "
-            "encoder is the last image's, so that the components do not sum to the total.",
+            "tool leaves out of the encoder.",
             table.components_table(shown),
         ),
         *_section(
@@ -70,6 +92,13 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     ]
     (folder / "README.md").write_text("\n\n".join(section for section in sections if section) + "\n")
     return text
+
+
+def _intervals(plan: Plan, records: Sequence[Record]) -> dict[str, tuple[float, float]]:
+    """system -> interval of the quality that the figure shows."""
+    assert plan.figure is not None
+    column = next(column for column in plan.columns if column.title == plan.figure.y[0])
+    return {name: quality.pq_interval(record) for name, record in table.filling(column, records).items()}
 
 
 def _section(title: str, text: str, frame: pd.DataFrame) -> list[str]:

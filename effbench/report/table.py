@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from effbench.quality import ImageStats
-from effbench.quality.bootstrap import bootstrap_pq, interval
 from effbench.study.cell import Cell
 from effbench.study.record import Record
 from effbench.study.statistics import LEAST_SAMPLES, percentile, spread
@@ -36,6 +34,7 @@ def _fills(column: Column, record: Record) -> bool:
         and record.probe == column.probe
         and bool(cell["width"]) == column.narrow
         and column.size in (None, cell["size"])
+        and column.backbone in (None, cell["backbone"])
     )
 
 
@@ -51,22 +50,30 @@ def systems(plan: Plan) -> list[str]:
     return list(dict.fromkeys(t.cell.system for t in plan.tasks if t.probe in ("macs", "latency", "quality")))
 
 
+def filling(column: Column, records: Sequence[Record]) -> dict[str, Record]:
+    """system -> the record that fills its place in a column.
+
+    Raises ValueError where two would: the plan's columns do not tell its cells apart.
+    """
+    filled: dict[str, Record] = {}
+    for record in records:
+        if _fills(column, record):
+            name = Cell.from_json(record.cell).system
+            if name in filled:
+                raise ValueError(f"two records fill column {column.title!r} of {name}; give it a size or backbone")
+            filled[name] = record
+    return filled
+
+
 def main_table(records: Sequence[Record], plan: Plan, published: Sequence[Published]) -> pd.DataFrame:
     """Systems x columns as numbers, NaN where no record (or no paper) says anything.
 
-    A ratio is taken only between records of one environment and machine. Raises ValueError where two records would
-    fill one place: the plan's columns do not tell its cells apart.
+    A ratio is taken only between records of one environment and machine. Raises ValueError as `filling` does.
     """
     names = systems(plan)
     table: dict[str, dict[str, float]] = {}
     for column in plan.columns:
-        filled: dict[str, Record] = {}
-        for record in records:
-            if _fills(column, record):
-                name = Cell.from_json(record.cell).system
-                if name in filled:
-                    raise ValueError(f"two records fill column {column.title!r} of {name}; give the column a size")
-                filled[name] = record
+        filled = filling(column, records)
         values = {name: value_of(column, record) for name, record in filled.items()}
         table[column.title] = values
         if column.printed:
@@ -103,46 +110,6 @@ def formatted(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     )
 
 
-def quality_intervals(records: Sequence[Record]) -> dict[str, tuple[float, float]]:
-    """system -> 95% bootstrap interval over the validation images of its PQ in percent."""
-    intervals = {}
-    for record in records:
-        if record.probe == "quality" and record.status == "ok":
-            images = [ImageStats.from_json(stats) for stats in record.detail["per_image"].values()]
-            categories = {category for image in images for category in image}
-            intervals[Cell.from_json(record.cell).system] = interval(bootstrap_pq(images, categories))
-    return intervals
-
-
-def quality_table(records: Sequence[Record]) -> pd.DataFrame:
-    """PQ, SQ, RQ in percent of all, things and stuff, and how each number came about."""
-    rows = []
-    intervals = quality_intervals(records)
-    for record in records:
-        if record.probe == "quality" and record.status == "ok":
-            detail, cell = record.detail, Cell.from_json(record.cell)
-            numbers = {
-                f"{metric.upper()} {group}": f"{detail[group][metric]:.1f}"
-                for group in ("all", "things", "stuff")
-                for metric in ("pq", "sq", "rq")
-            }
-            recipe = detail["recipe"]
-            low, high = intervals[cell.system]
-            made = {"95% interval of PQ over images": f"{low:.1f} to {high:.1f}"}
-            made |= {"images": str(len(detail["per_image"])), "steps": str(recipe["steps"])}
-            made["seed"] = str(recipe["seed"])
-            rows.append(
-                {
-                    **_model(cell),
-                    "device": cell.device,
-                    **numbers,
-                    **made,
-                    "seconds": f"{detail['seconds']['training']:.0f}",
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 def printed_table(records: Sequence[Record], published: Sequence[Published]) -> pd.DataFrame:
     """Printed GFLOPs beside our counts at the input that the paper used."""
     rows = []
@@ -166,29 +133,49 @@ def printed_table(records: Sequence[Record], published: Sequence[Published]) -> 
     return pd.DataFrame(rows)
 
 
+def macs_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Encoder and total GMACs of the full-width models, systems x (backbone, input)."""
+    rows: dict[str, dict[str, str]] = {}
+    for record in _counted(records):
+        cell, papers = Cell.from_json(record.cell), record.detail["papers"]
+        if not cell.width:
+            shown = f"{papers['encoder'] / GIGA:.2f} / {papers['total'] / GIGA:.2f}"
+            rows.setdefault(cell.system, {"system": cell.system})[f"{cell.backbone}, {cell.size}"] = shown
+    return pd.DataFrame(rows.values()).fillna("-")
+
+
 def components_table(records: Sequence[Record]) -> pd.DataFrame:
-    """GMACs by component in the papers' convention, and the complete convention's total."""
+    """GMACs by component in the papers' convention, and the complete convention's total.
+
+    Inputs whose encoder is the last image's are left out: their components do not sum to the total.
+    """
     rows = []
-    for record in records:
-        if record.probe == "macs" and record.status == "ok":
-            cell = Cell.from_json(record.cell)
+    for record in _counted(records):
+        cell = Cell.from_json(record.cell)
+        if not _of_last(cell):
             papers = {f"{name} GMACs": f"{macs / GIGA:.3f}" for name, macs in record.detail["papers"].items()}
             complete = f"{record.detail['complete']['total'] / GIGA:.3f}"
-            rows.append(
-                {**_model(cell), "input": cell.size, **papers, "total GMACs, complete": complete},
-            )
+            rows.append({**model_names(cell), "input": cell.size, **papers, "total GMACs, complete": complete})
     return pd.DataFrame(rows)
 
 
 def left_out_table(records: Sequence[Record]) -> pd.DataFrame:
-    """GMACs that the papers' convention leaves out, an operator to a column."""
+    """GMACs that the papers' convention leaves out, an operator to a column, at the inputs of `components_table`."""
     rows = []
-    for record in records:
-        if record.probe == "macs" and record.status == "ok":
-            cell = Cell.from_json(record.cell)
+    for record in _counted(records):
+        cell = Cell.from_json(record.cell)
+        if not _of_last(cell):
             missed = {operator: f"{macs / GIGA:.3f}" for operator, macs in record.detail["left_out"].items()}
-            rows.append({**_model(cell), "input": cell.size, **missed})
+            rows.append({**model_names(cell), "input": cell.size, **missed})
     return pd.DataFrame(rows).fillna("-")
+
+
+def _counted(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.probe == "macs" and record.status == "ok"]
+
+
+def _of_last(cell: Cell) -> bool:
+    return cell.size.startswith("coco:first")
 
 
 def timing_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -199,7 +186,7 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
             cell, few = Cell.from_json(record.cell), len(record.samples) < LEAST_SAMPLES[50]
             rows.append(
                 {
-                    **_model(cell),
+                    **model_names(cell),
                     "input": ", ".join(record.detail["sizes"]),
                     "device": f"{cell.device}, {record.detail['threads']} threads",
                     "type": cell.dtype,
@@ -214,5 +201,6 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _model(cell: Cell) -> dict[str, str]:
+def model_names(cell: Cell) -> dict[str, str]:
+    """The columns that say which model a row is of."""
     return {"system": cell.system, "backbone": cell.backbone, "width": "narrow" if cell.width else "full"}

@@ -83,7 +83,7 @@ class Column:
         probe: whose record fills it.
         value: "p50" (median of the samples), or a path in the record's detail ("all.pq").
         narrow: whether the record is of a cell with a `width`.
-        size: the cell's size, or None for any.
+        size, backbone: the cell's, or None for any.
         scale: factor from the record's unit to the column's.
         digits: after the decimal point.
         printed: metric of the published number that stands in the next column, or None.
@@ -95,6 +95,7 @@ class Column:
     value: str
     narrow: bool = False
     size: str | None = None
+    backbone: str | None = None
     scale: float = 1.0
     digits: int = 1
     printed: str | None = None

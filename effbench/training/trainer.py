@@ -65,6 +65,11 @@ class Recipe:
         augmentation(self.augmentation)  # one that is not there is refused at once
         if self.crop < STRIDE or self.crop % STRIDE:
             raise InputError(f"crop={self.crop}; expected a positive multiple of {STRIDE}, so that nothing is padded")
+        if self.batch_size * (self.crop // STRIDE) ** 2 < 2:
+            raise InputError(
+                f"batch_size={self.batch_size} with crop={self.crop}; expected two pixels at stride {STRIDE} at least, "
+                "which batch norms need: enlarge one of the two"
+            )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_photos_are_timed_at_the_size_that_evaluation_gives_them(tiny_cell: Make
     measured = latency.measure(tiny_cell(size="data", options={"samples": 3, "images": 2}), context)
     assert measured.detail["sizes"] == ["800x800", "800x800"], "64 x 64 pixels, shorter side to 800"
     assert len(measured.samples) == 4, "the same number of each photo, and no fewer than asked for"
+
+
+def test_photos_of_cityscapes_are_timed_at_its_test_size(
+    tiny_cell: MakeCell, context: Context, cityscapes_root: Path
+) -> None:
+    context = replace(context, inputs={"data_root": str(cityscapes_root)})
+    measured = latency.measure(tiny_cell(size="data", options={"samples": 1, "images": 1}), context)
+    assert measured.detail["sizes"] == ["1024x2048"], "4 x 8 pixels, shorter side to 1024 and not to 800"
 
 
 def test_which_operator_ran_is_said(tiny_cell: MakeCell, context: Context) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +156,16 @@ def test_images_of_a_data_root_are_counted_at_their_own_sizes(context: Context, 
     assert of_data["post_processing"] < of_size["post_processing"], "masks come back to 64 x 64"
 
 
+def test_images_of_cityscapes_are_counted_at_its_test_size(
+    context: Context, tiny_cell: Callable[..., Cell], cityscapes_root: Path
+) -> None:
+    """4 x 8 pixels, which evaluation brings to 1024 x 2048."""
+    context = replace(context, inputs={"data_root": str(cityscapes_root)})
+    of_data = macs.measure(tiny_cell(size="data"), context).detail["papers"]
+    of_size = macs.measure(tiny_cell(size="1024x2048"), context).detail["papers"]
+    assert of_data["encoder"] == of_size["encoder"]
+
+
 def test_coco_first_n_is_the_last_encoder_beside_the_mean_total() -> None:
     first = counted("fpn", "resnet_mini", **COCO, size="coco:first3")
     inputs = size_protocol("coco:first3").inputs
@@ -212,7 +224,7 @@ def test_a_count_of_another_model_is_noticed() -> None:
 @pytest.mark.slow
 def test_all_systems_at_all_sizes_take_under_a_minute() -> None:
     """Two backbones, four protocols. The suite does it in two processes; this is one, with its own fresh counts."""
-    from effbench.suites.coco import SYSTEMS
+    from effbench.suites.systems import SYSTEMS
 
     macs._shared.clear()
     began = time.process_time()

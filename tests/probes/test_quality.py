@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
-from effbench.probes import quality
+from effbench.data.embedded import embedded_root
+from effbench.data.embedded_categories import CATEGORIES
+from effbench.probes import quality, training_options
 from effbench.probes.base import Context
 from effbench.probes.training_options import parse_recipe
-from effbench.quality import ImageStats, accumulate, summarise
+from effbench.quality import CategoryStats, ImageStats, accumulate, summarise
 from effbench.study.cell import Cell
-from effbench.training.evaluate import Inference
+from effbench.training.evaluate import Evaluation, Inference
 
 MakeCell = Callable[..., Cell]
 RECIPE = {"steps": 2, "batch_size": 2, "crop": 64, "criterion": {"sampling": "dense"}}
@@ -43,6 +45,7 @@ def test_two_steps_of_training_give_a_score_with_every_image_behind_it(
     assert list(detail["by_size"]) == ["small", "medium", "large"]
     assert 0 <= detail["miou"]["miou"] <= 100 and detail["miou"]["classes"] > 1
     assert 0 <= detail["ap"]["ap"] <= 100 and detail["ap"]["categories"] > 1
+    assert detail["parts"] == {} and "focus" not in detail, "photos have no parts"
 
     assert list(detail["per_image"]) == ["1", "2"], "as many images as asked for"
     stats = [ImageStats.from_json(one) for one in detail["per_image"].values()]
@@ -98,3 +101,53 @@ def test_a_warm_start_is_used_when_the_cell_asks_for_one(
     cell = tiny_cell(options={**OPTIONS, "warm_start": {**RECIPE, "seed": 1}})
     quality.measure(cell, replace(context, report=lambda **event: phases.append(event["phase"])))
     assert list(dict.fromkeys(phases)) == ["warm start", "training", "evaluating"]
+
+
+# --- the parts of an embedded set ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_parts(tiny_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """A cell that trains on a mix and is scored on three parts."""
+
+    def small(part: str, size: int, counts: Any = None, progress: Any = None) -> Path:
+        return embedded_root(part, size, counts or {"train2017": 3, "val2017": 3}, progress=progress)
+
+    monkeypatch.setattr(training_options, "embedded_root", small)  # the whole set takes half a minute
+    options = {"recipe": {**RECIPE, "steps": 1}, "inference": {}, "parts": {"base": 2, "context": 3, "thin": 1}}
+    return tiny_cell(dataset="embedded/mixed", options=options)
+
+
+def test_the_first_part_is_the_score_and_the_others_stand_apart(in_parts: Cell, context: Context) -> None:
+    events: list[dict[str, Any]] = []
+    context = replace(context, inputs={}, report=lambda **event: events.append(event))
+    detail = quality.measure(in_parts, context).detail
+    assert list(detail["per_image"]) == ["1", "2"]
+    assert {part: len(scores["per_image"]) for part, scores in detail["parts"].items()} == {"context": 3, "thin": 1}
+    panoptic = {"all", "things", "stuff", "by_size", "per_image", "focus"}
+    assert panoptic | {"miou", "ap"} < detail.keys()
+    assert all(scores.keys() == panoptic for scores in detail["parts"].values()), "of the others, PQ says it all"
+    assert json.loads(json.dumps(detail)) == detail
+    evaluating = [event["phase"] for event in events if event["phase"].startswith("evaluating")]
+    assert evaluating == ["evaluating base"] * 2 + ["evaluating context"] * 3 + ["evaluating thin"]
+
+
+def test_the_focus_is_on_the_classes_that_a_part_is_about(
+    in_parts: Cell, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every class is found once with an IoU of its own, so that a mean says which classes it is over."""
+    rows = {c: CategoryStats(c / 100, 1, 0, 0) for c in range(len(CATEGORIES))}
+    stats = ImageStats(rows)
+    found = Evaluation({1: stats}, {1: {size: ImageStats() for size in ("small", "medium", "large")}})
+    monkeypatch.setattr(quality, "evaluate", lambda *_: found)
+    measured = quality.measure(in_parts, context)
+    detail = measured.detail
+    told_apart = [c for c in CATEGORIES.things if CATEGORIES[c].name in ("light diamond", "dark diamond")]
+    plain = CATEGORIES.things - {*told_apart}
+    assert measured.samples == [pytest.approx(sum(rows) / len(rows))], "the score is over all classes"
+    focuses = {"base": detail["focus"], **{part: scores["focus"] for part, scores in detail["parts"].items()}}
+    for part, about in (("base", plain), ("context", told_apart)):
+        pq = pytest.approx(sum(about) / len(about))
+        assert focuses[part] == {"pq": pq, "sq": pq, "rq": 100, "categories": len(about)}
+    assert 2 < focuses["thin"]["categories"] < len(plain), "some shapes have no outline"
+    assert detail["parts"]["context"]["all"] == detail["all"]

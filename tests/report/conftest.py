@@ -1,26 +1,25 @@
-"""Plans of the coco suite, and made-up records that answer their tasks with numbers that can be recognised."""
+"""Plans of the suites, and made-up records that answer their tasks with numbers that can be recognised."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from effbench.data.embedded import embedded_root
 from effbench.study.record import Record
 from effbench.study.suite import Options, Plan, Suite, Task, find_suite
+from effbench.suites.systems import COUNTED
 
 GIGA = 1e9
-NUMBERS = {"mask2former": 1, "proscale(p=(1,1,1))": 2, "proscale(p=(3,3,3))": 3, "fpn": 4}
-"""What makes each system's numbers its own."""
+NUMBERS = {system.label: number for number, system in enumerate(COUNTED, start=1)}
+"""What makes each system's numbers its own: its place in the suites' order."""
 
 
 def macs(task: Task, number: int) -> dict[str, Any]:
-    """Encoders of 100, 200, 300, 400 GMACs; on all of COCO 10 more; a thousandth of it where narrow."""
-    encoder = 100 * number + (10 if task.cell.size == "coco" else 0)
+    """Encoders of 100, 200, 300, ... GMACs; on all of COCO 10 more, on Swin-T 1; a thousandth of it where narrow."""
+    encoder = 100 * number + (10 if task.cell.size == "coco" else 0) + (1 if task.cell.backbone == "swin_t" else 0)
     parts = {"backbone": 50, "encoder": encoder, "decoder": 25, "post_processing": 4, "other": 1}
     scale = GIGA / 1000 if task.cell.width else GIGA
     papers = {name: scale * part for name, part in parts.items()}
@@ -30,31 +29,46 @@ def macs(task: Task, number: int) -> dict[str, Any]:
 
 
 def latency(task: Task, number: int) -> dict[str, Any]:
-    """Medians of 100, 200, 300, 400 ms; a tenth of it where narrow. One sample lies far out."""
+    """Medians of 100, 200, 300, ... ms; a tenth of it where narrow. One sample lies far out."""
     median = number * (0.01 if task.cell.width else 0.1)
     detail = {"warm_up": [1.0, 0.5], "sizes": ["512x512"], "threads": 2, "clock": "host", "inside": "encoder forward"}
     return {"samples": [median] * 14 + [9.0], "unit": "s", "detail": detail}
 
 
+def score(pq: float, rq: float = 60.0, categories: int = 5) -> dict[str, float]:
+    return {"pq": pq, "sq": 80.0, "rq": rq, "categories": categories}
+
+
 def quality(task: Task, number: int) -> dict[str, Any]:
-    """PQ of 41, 42, 43, 44; things 10 less, stuff 10 more. One of the two images is better, the other worse."""
-    groups = {"all": 40.0, "things": 30.0, "stuff": 50.0}
-    scores = {
-        name: {"pq": pq + number, "sq": 80.0 + number, "rq": 60.0 + number, "categories": 5}
-        for name, pq in groups.items()
-    }
-    seconds = {"training": 61.0, "evaluation": 7.0}
+    """PQ of 41, 42, 43, ...; things 10 less, stuff 10 more. One of the two images is 8 better, the other 8 worse.
+
+    Smaller segments are worse, and no image has a large one. On the first harder part 10 less than on the whole, on
+    the next ones 11 and 12 less, and over what the parts are about another 5 less.
+    """
+    pq = 40.0 + number
     images = {
-        name: {"0": [(30 + number + more) / 100, 1, 0, 0], "9": [(50 + number + more) / 100, 1, 0, 0]}
+        name: {"0": [(pq - 10 + more) / 100, 1, 0, 0], "9": [(pq + 10 + more) / 100, 1, 0, 0]}
         for name, more in (("1", 8), ("2", -8))
     }
-    recipe = {"seed": 0, **task.cell.options["recipe"]}
-    detail = {**scores, "per_image": images, "recipe": recipe, "seconds": seconds, "resumed_at_step": None}
-    return {"samples": [40.0 + number], "unit": "%", "detail": detail}
+    harder = enumerate(list(task.cell.options.get("parts", {}))[1:])
+    detail = {
+        "all": score(pq),
+        "things": score(pq - 10),
+        "stuff": score(pq + 10),
+        "by_size": {"small": score(pq - 20, rq=30.0), "medium": score(pq - 3), "large": score(0.0, 0.0, 0)},
+        "miou": {"miou": 60.0 + number, "classes": 15},
+        "ap": {"ap": 20.0 + number, "ap50": 50.0, "categories": 8},
+        "parts": {part: {"all": score(pq - 10 - i), "focus": score(pq - 15 - i, rq=70.0)} for i, part in harder},
+        "per_image": images,
+        "recipe": {"seed": 0, **task.cell.options["recipe"]},
+        "seconds": {"training": 61.0, "evaluation": 7.0},
+        "resumed_at_step": None,
+    }
+    return {"samples": [pq], "unit": "%", "detail": detail}
 
 
 def parameters(task: Task, number: int) -> dict[str, Any]:
-    """Encoders of 1.25, 2.25, 3.25, 4.25 million parameters."""
+    """Encoders of 1.25, 2.25, 3.25, ... million parameters."""
     encoder = 1e6 * number + 250_000
     return {"samples": [encoder], "unit": "parameters", "detail": {"encoder": encoder}}
 
@@ -78,7 +92,7 @@ ANSWERS: dict[str, Callable[[Task, int], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def answer() -> Callable[..., Record]:
     """The made-up record of a task, with what a test changes about it."""
 
@@ -108,18 +122,26 @@ def answer() -> Callable[..., Record]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def suite() -> Suite:
     return find_suite("coco")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick(suite: Suite) -> Plan:
     return suite.plan(Options())
 
 
-@pytest.fixture
-def smoke(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    root: Path = tmp_path_factory.mktemp("data") / "photos"
-    shutil.copytree(embedded_root(size=64, counts={"train2017": 3, "val2017": 3}), root)
-    return suite.plan(Options(data_root=root))
+@pytest.fixture(scope="session")
+def smoke(suite: Suite, photos: Path) -> Plan:
+    return suite.plan(Options(data_root=photos))
+
+
+@pytest.fixture(scope="session")
+def cityscapes() -> Suite:
+    return find_suite("cityscapes")
+
+
+@pytest.fixture(scope="session")
+def costs(cityscapes: Suite) -> Plan:
+    return cityscapes.plan(Options())

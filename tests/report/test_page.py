@@ -13,9 +13,25 @@ from PIL import Image
 from effbench.report import page
 from effbench.study.record import Record
 from effbench.study.suite import Plan, Suite
+from effbench.suites.systems import COUNTED, SYSTEMS
 
 Answer = Callable[..., Record]
 COMMAND = "effbench run coco"
+COUNTS = (
+    "Multiply-accumulates of all systems",
+    "Multiply-accumulates by component",
+    "What the papers' convention leaves out",
+)
+SECTIONS = (
+    "Printed GFLOPs",
+    "Quality",
+    "Difference to the baseline",
+    "Quality by size",
+    "Harder parts, each scored apart",
+    *COUNTS,
+    "Times",
+)
+"""Of a complete page, with a table each."""
 
 
 @pytest.fixture
@@ -34,10 +50,17 @@ def write(folder: Path, suite: Suite) -> Callable[..., str]:
     return write
 
 
+@pytest.fixture(scope="module")
+def complete_folder(suite: Suite, quick: Plan, answer: Answer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page and the figure of a plan whose tasks have all been measured."""
+    folder = tmp_path_factory.mktemp("complete")
+    page.write(folder, suite, quick, [answer(task) for task in quick.tasks], COMMAND)
+    return folder
+
+
 @pytest.fixture
-def complete(write: Callable[..., str], quick: Plan, answer: Answer) -> str:
-    """The page of a plan whose tasks have all been measured."""
-    return write(quick, [answer(task) for task in quick.tasks])
+def complete(complete_folder: Path) -> str:
+    return (complete_folder / "README.md").read_text()
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -56,15 +79,40 @@ def test_the_page_says_what_was_asked_and_what_the_numbers_are_good_for(
 
 def test_the_first_table_has_every_system_with_its_numbers(complete: str) -> None:
     head, _, *rows = tables(complete)[0]
-    assert [row[0] for row in rows] == ["mask2former", "proscale(p=(1,1,1))", "proscale(p=(3,3,3))", "fpn"]
+    assert [row[0] for row in rows] == [system.label for system in COUNTED]
     last = dict(zip(head, rows[-1], strict=True))
-    assert (last["encoder GMACs"], last["encoder ms"], last["PQ"]) == ("400.00", "400", "44.0")
+    assert (last["encoder GMACs"], last["encoder ms"], last["PQ"]) == ("1000.00", "1000", "50.0")
     assert "-" in last.values(), "no paper prints the FPN"
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_section_is_there_once_and_in_order(complete: str) -> None:
+    headings = re.findall(r"^## (.*)$", complete, re.MULTILINE)
+    assert headings == ["Systems", *SECTIONS, "How this was made"]
+
+
+@pytest.mark.parametrize(
+    ("title", "rows"),
+    [
+        ("Quality", len(SYSTEMS)),
+        ("Difference to the baseline", len(SYSTEMS) - 1),
+        ("Quality by size", len(SYSTEMS)),
+        ("Harder parts, each scored apart", len(SYSTEMS)),
+        ("Multiply-accumulates of all systems", len(COUNTED)),
+        ("Times", 2 * len(SYSTEMS)),
+    ],
+)
+def test_every_system_has_its_row(title: str, rows: int, complete: str) -> None:
+    (found,) = tables(section(complete, title))
+    assert len(found) == rows + 2, "a head and a rule above them"
 
 
 def test_every_table_is_a_table(complete: str) -> None:
     found = tables(complete)
-    assert len(found) >= 4
+    assert len(found) == len(SECTIONS) + 1, "the main one, and one in each section"
     for rows in found:
         assert len({len(row) for row in rows}) == 1
         assert len(rows) > 2
@@ -72,21 +120,21 @@ def test_every_table_is_a_table(complete: str) -> None:
 
 
 def test_printed_gflops_stand_beside_ours(complete: str, suite: Suite) -> None:
-    section = complete.split("## Printed GFLOPs")[1].split("\n## ")[0]
+    printed = section(complete, "Printed GFLOPs")
     for row in suite.published:
-        assert f"{row.value:.2f}" in section
-        assert row.source in section
-    assert "coco:first30" in section
+        assert f"{row.value:.2f}" in printed
+        assert row.source in printed
+        assert row.size in printed
 
 
 def test_where_the_numbers_come_from(complete: str, quick: Plan) -> None:
-    section = complete.split("## How this was made")[1]
-    assert f"`{COMMAND}`" in section
-    assert "c0ffee with local changes" in section
-    assert "cpu Some CPU" in section
-    assert f"{len(quick.tasks)} records" in section
-    assert "123 s of training" in section, "the warm start is part of the time"
-    assert "must not be compared" not in section
+    made = section(complete, "How this was made")
+    assert f"`{COMMAND}`" in made
+    assert "c0ffee with local changes" in made
+    assert "cpu Some CPU" in made
+    assert f"{len(quick.tasks)} records" in made
+    assert "123 s of training" in made, "the warm start is part of the time"
+    assert "must not be compared" not in made
 
 
 def test_records_of_two_environments_must_not_be_compared(
@@ -119,9 +167,20 @@ def test_smoke_is_labelled_and_checks_the_reader(write: Callable[..., str], smok
     text = write(smoke, [answer(task) for task in smoke.tasks])
     assert text.startswith("# coco, profile smoke")
     assert all(note in text for note in smoke.notes)
-    section = text.split("## Reader and metric")[1].split("\n## ")[0]
-    assert "100.00" in section
+    assert "100.00" in section(text, "Reader and metric")
     assert "no folder panoptic_sample beside the data root" in text
+    assert "Harder parts" not in text, "photos have none"
+
+
+def test_a_page_of_costs_alone_says_nothing_of_quality_or_times(
+    folder: Path, cityscapes: Suite, costs: Plan, answer: Answer
+) -> None:
+    page.write(folder, cityscapes, costs, [answer(task) for task in costs.tasks], COMMAND)
+    text = (folder / "README.md").read_text()
+    assert text.startswith("# cityscapes, profile costs")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == ["Systems", "Printed GFLOPs", *COUNTS, "How this was made"]
+    assert page.FIGURE not in text
 
 
 def test_the_same_records_give_the_same_page(
@@ -130,10 +189,10 @@ def test_the_same_records_give_the_same_page(
     assert write(quick, [answer(task) for task in quick.tasks]) == complete
 
 
-def test_the_figure_is_a_picture_of_sane_size(complete: str, folder: Path) -> None:
+def test_the_figure_is_a_picture_of_sane_size(complete: str, complete_folder: Path) -> None:
     name = re.findall(r"!\[[^]]+\]\(([^)]+)\)", complete)
     assert name == [page.FIGURE]
-    path = folder / page.FIGURE
+    path = complete_folder / page.FIGURE
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert 800 <= image.width <= 4000 and 300 <= image.height <= 3000
@@ -141,7 +200,7 @@ def test_the_figure_is_a_picture_of_sane_size(complete: str, folder: Path) -> No
     assert path.stat().st_size < 1_000_000
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3)[::7].tolist()}
     coloured = [c for c in colours if max(c) - min(c) > 60]
-    assert len(coloured) >= 4, "a mark of its own colour per system"
+    assert len(coloured) >= len(SYSTEMS), "a mark of its own colour per system"
 
 
 def test_a_figure_without_quality_is_not_drawn(

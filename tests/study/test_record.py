@@ -6,9 +6,8 @@ import errno
 import io
 import json
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from effbench.errors import InputError
 from effbench.study.record import SCHEMA, Record, RecordBook
 
 MakeRecord = Callable[..., Record]
+Quota = Callable[[int], AbstractContextManager[None]]
 
 # what other programs may rely on
 FIELDS = {
@@ -187,19 +187,8 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@contextmanager
-def quota(size: int) -> Iterator[None]:
-    """Files grow to so many bytes only, and what is beyond is not written, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("written", [0, 1, 100])
-def test_a_full_disk_leaves_no_half_of_a_line(written: int, path: Path, make_record: MakeRecord) -> None:
+def test_a_full_disk_leaves_no_half_of_a_line(written: int, path: Path, make_record: MakeRecord, quota: Quota) -> None:
     """The kernel takes the first bytes of the line and refuses the rest."""
     book = RecordBook(path)
     book.append(make_record())
@@ -243,7 +232,7 @@ def test_an_interrupt_while_writing_leaves_no_half_of_a_line(
 
 
 def test_where_even_shortening_fails_the_next_run_puts_the_rest_aside(
-    path: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+    path: Path, make_record: MakeRecord, quota: Quota, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stubborn(io.FileIO):
         def truncate(self, size: int | None = None) -> int:

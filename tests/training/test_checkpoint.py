@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import torch
 from effbench.errors import InputError
 from effbench.training.checkpoint import load, replacing, save_atomic
 
+Quota = Callable[[int], AbstractContextManager[None]]
 STATE = {"step": 3, "model": {"weight": torch.arange(4.0)}, "name": "fpn"}
 
 
@@ -76,19 +77,8 @@ def test_code_in_a_file_is_not_run(path: Path) -> None:
 LARGE = {"step": 4, "model": torch.zeros(100_000)}
 
 
-@contextlib.contextmanager
-def quota(size: int) -> Iterator[None]:
-    """Files grow to so many bytes only, and what is beyond is not written, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [0, 100, 20_000])
-def test_a_full_disk_leaves_the_old_file_and_one_line(size: int, path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_one_line(size: int, path: Path, quota: Quota) -> None:
     """torch.save turns the system's error into one of its own, which says nothing of a disk."""
     save_atomic(STATE, path)
     refused = pytest.raises(InputError, match=r"training\.pt cannot be written .*File too large.+ make room")

@@ -1,0 +1,56 @@
+"""The encoders that stand under Mask2Former's decoder, and how wide they are, for every suite that compares them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from effbench.errors import InputError
+from effbench.study.suite import System
+
+BASELINE = System("mask2former")
+
+LITE = System("lite")
+RT_FUSED = System("rt", {"fused": True, "embedding": "none"})
+P111, P222, P333 = (System("proscale", {"p": (p, p, p)}) for p in (1, 2, 3))
+
+COUNTED = (
+    BASELINE,
+    System("mask2former", {"res2": False, "embedding": "none"}),
+    LITE,
+    System("rt"),
+    RT_FUSED,
+    System("convnext_unet"),
+    P111,
+    P222,
+    P333,
+    System("fpn"),
+)
+SYSTEMS = tuple(system for system in COUNTED if system not in (RT_FUSED, P222))
+"""Timed and trained. The other two are only counted, because papers print them: RT-M2F's GFLOPs fit the fused form,
+which is what a trained model is deployed as, and (2,2,2) lies between its neighbours."""
+
+BACKBONES = ("r50", "swin_t")
+QUERIES = 100
+COCO_CLASSES, CITYSCAPES_CLASSES = 133, 19
+
+# A model that trains in a minute or two on one core. Width and depth of an encoder's layers stay as published, but
+# for the number of channels.
+NARROW = {"dim": 64, "mask_dim": 64, "heads": 4, "ffn_dim": 256, "d": (96, 96, 96)}
+NARROW_DECODER = {"dim": 64, "heads": 8, "ffn_dim": 256, "layers": 3}
+NARROW_MODEL: dict[str, Any] = {"backbone": "resnet_mini", "queries": 20, "decoder_settings": NARROW_DECODER}
+
+
+def chosen(names: tuple[str, ...], suite: str) -> list[System]:
+    """The systems that the user named, all without a name; InputError for one that the suite does not have."""
+    known = {system.label: system for system in SYSTEMS}
+    for name in names:
+        if name not in known and name not in {system.encoder for system in SYSTEMS}:
+            raise InputError(f"system {name!r} is not in suite {suite}; expected some of {', '.join(known)}")
+    encoders = set(names) - known.keys()  # "mask2former" is the baseline, not every system of that encoder
+    return [s for s in SYSTEMS if not names or s.label in names or s.encoder in encoders]
+
+
+def counted(systems: list[System]) -> list[System]:
+    """The chosen systems, and those of the same encoders that are only counted."""
+    encoders = {system.encoder for system in systems}
+    return [s for s in COUNTED if s in systems or (s not in SYSTEMS and s.encoder in encoders)]

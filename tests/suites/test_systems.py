@@ -1,0 +1,67 @@
+"""Which encoders are compared, how they are narrowed, and how the user names them."""
+
+from __future__ import annotations
+
+import pytest
+
+from effbench.encoders.registry import registered, setting_defaults
+from effbench.errors import InputError
+from effbench.study.suite import System
+from effbench.suites.systems import BASELINE, COUNTED, NARROW, P222, RT_FUSED, SYSTEMS, chosen, counted
+
+
+def test_eight_are_trained_and_ten_are_counted_in_one_order() -> None:
+    assert (len(SYSTEMS), len(COUNTED)) == (8, 10)
+    assert [system for system in COUNTED if system in SYSTEMS] == list(SYSTEMS)
+    assert {system.label for system in COUNTED} - {s.label for s in SYSTEMS} == {RT_FUSED.label, P222.label}
+    assert SYSTEMS[0] == BASELINE
+    assert len({system.label for system in COUNTED}) == len(COUNTED)
+
+
+def test_every_encoder_is_compared() -> None:
+    assert {system.encoder for system in SYSTEMS} == registered().keys()
+
+
+def test_a_system_takes_of_a_width_what_its_encoder_has() -> None:
+    widths = {system.label: system.fields(NARROW)["width"] for system in COUNTED}
+    for system in COUNTED:
+        assert widths[system.label].keys() == NARROW.keys() & setting_defaults(system.encoder).keys()
+        assert widths[system.label].items() <= NARROW.items()
+        assert system.fields()["width"] == {}
+    assert "d" in widths["convnext_unet"] and "heads" not in widths["convnext_unet"]
+    assert "heads" in widths["mask2former"] and "d" not in widths["mask2former"]
+    assert {name for width in widths.values() for name in width} == NARROW.keys(), "a name that none has is a typo"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), [system.label for system in SYSTEMS]),
+        (("fpn",), ["fpn"]),
+        (("proscale",), ["proscale(p=(1,1,1))", "proscale(p=(3,3,3))"]),
+        (("proscale(p=(1,1,1))", "lite"), ["lite", "proscale(p=(1,1,1))"]),  # in the suite's order
+        (("mask2former",), ["mask2former"]),  # a system before it is an encoder
+    ],
+)
+def test_a_name_is_a_systems_or_its_encoders(names: tuple[str, ...], expected: list[str]) -> None:
+    assert [system.label for system in chosen(names, "coco")] == expected
+
+
+@pytest.mark.parametrize("name", ["resnet", "proscale(p=(2,2,2))", "proscale(p=(9,9,9))", ""])
+def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(InputError, match=r"is not in suite coco; expected some of mask2former, .*fpn$"):
+        chosen((name,), "coco")
+
+
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        ((), [RT_FUSED, P222]),
+        (("rt",), [RT_FUSED]),
+        (("proscale(p=(3,3,3))",), [P222]),
+        (("fpn", "lite"), []),
+    ],
+)
+def test_what_is_only_counted_comes_with_its_encoder(names: tuple[str, ...], more: list[System]) -> None:
+    systems = chosen(names, "coco")
+    assert counted(systems) == [system for system in COUNTED if system in systems or system in more]
