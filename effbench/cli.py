@@ -306,6 +306,10 @@ def evaluate(
     dataset: DatasetName = None,
     limit: Limit = None,
     short: Annotated[int | None, typer.Option(min=32, help="Resize the shorter side to this many pixels.")] = None,
+    longest: Annotated[
+        int | None,
+        typer.Option(min=32, help="Most pixels of the longer side; default: the papers' ratio (1333/800, 2048/1024)."),
+    ] = None,
     object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
     export: Annotated[Path | None, typer.Option(help="Folder for the predictions, as COCO panoptic JSON.")] = None,
     as_json: Json = False,
@@ -314,11 +318,15 @@ def evaluate(
 
     mIoU_p and AP_p are those of the panoptic model: every class as semantic output, the things as instances.
     """
+    from effbench.data.roots import TEST_SIZE, test_size
     from effbench.training import run as training
     from effbench.training.evaluate import Inference
 
     root = _photos(data_root, dataset)
-    how = Inference(short=short, object_threshold=object_threshold)
+    if short is not None and longest is None:
+        paper_short, paper_longest = test_size(root) if root else TEST_SIZE["coco"]
+        longest = round(short * paper_longest / paper_short)
+    how = Inference(short, longest or Inference.longest, object_threshold)
     with _progress("evaluating") as (display, title):
         scores = training.score(
             folder,

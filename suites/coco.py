@@ -12,7 +12,7 @@ from typing import Any
 from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.data_root import checked_root
-from effbench.study.suite import Column, Options, Plan, Suite, System, Task, TradeOff
+from effbench.study.suite import Column, Options, Plan, Savings, Suite, System, Task, TradeOff
 from effbench.suites import printed, smoke
 from effbench.suites.systems import (
     BACKBONES,
@@ -55,6 +55,7 @@ QUICK_COLUMNS = (
     Column("encoder GMACs", value="papers.encoder", **R50, printed="gmacs_encoder", **GMACS),
     Column("total GMACs", value="papers.total", **R50, printed="gmacs_total", **GMACS),
     Column("encoder M parameters", probe="parameters", value="encoder", scale=1e-6, digits=2),
+    Column(f"encoder GMACs at {LATENCY['size']}", value="papers.encoder", **LATENCY, **GMACS),
     Column("encoder ms", digits=0, **MS),
     Column("narrow encoder GMACs", value="papers.encoder", narrow=True, **{**GMACS, "digits": 3}),
     Column("narrow encoder ms", narrow=True, **MS),
@@ -72,6 +73,11 @@ QUICK_FIGURE = TradeOff(
     x={"narrow encoder GMACs": "encoder GMACs per image", "narrow encoder ms": "encoder ms per image (median, CPU)"},
     caption="Narrow models, one seed; bars: 95% bootstrap intervals over the images",
 )
+QUICK_SAVINGS = Savings(
+    macs=f"encoder GMACs at {LATENCY['size']}",
+    time="encoder ms",
+    caption=f"Encoders at {LATENCY['size']} on ResNet-50's maps, CPU: MACs in the papers' convention, median times",
+)
 
 
 def plan(options: Options) -> Plan:
@@ -86,7 +92,16 @@ def plan(options: Options) -> Plan:
     systems = chosen(options.systems, "coco")
     if profile == "smoke":
         return smoke.plan(systems, checked_root(options.data_root, "coco", COCO_CLASSES), COCO_CLASSES, options.limit)
-    return Plan("quick", _quick(systems), QUICK_NOTES, BASELINE.label, QUICK_COLUMNS, QUICK_LEGEND, QUICK_FIGURE)
+    return Plan(
+        profile="quick",
+        tasks=_quick(systems),
+        notes=QUICK_NOTES,
+        baseline=BASELINE.label,
+        columns=QUICK_COLUMNS,
+        legend=QUICK_LEGEND,
+        figure=QUICK_FIGURE,
+        savings=QUICK_SAVINGS,
+    )
 
 
 def _quick(systems: list[System]) -> list[Task]:
@@ -101,6 +116,7 @@ def _quick(systems: list[System]) -> list[Task]:
     for system in counted(systems):
         cell = Cell(**system.fields(), **PAPER, **LATENCY)
         counting.append(Task(cell, "parameters", f"{system.label} parameters", counts=True))
+        counting.append(Task(cell, "macs", f"{system.label} MACs at {LATENCY['size']}", counts=True))
     for system in systems:
         paper = partial(Cell, **system.fields(), **PAPER, **LATENCY)
         narrow = partial(Cell, **system.fields(NARROW), **NARROW_MODEL, **EMBEDDED)

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from effbench.study.suite import TradeOff
+from effbench.study.suite import Savings, TradeOff
 
 mpl.use("Agg")  # a report is written where there may be no screen
 
@@ -44,6 +44,33 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
             panel.set_xlim(left=0)
         panels[0].set_ylabel(quality_label)
         panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        canvas.suptitle(figure.caption, fontsize=10)
+        canvas.savefig(path, dpi=150)
+    return True
+
+
+def savings(table: pd.DataFrame, figure: Savings, baseline: str, path: Path) -> bool:
+    """Draw the share of time against the share of MACs that each system saves of the baseline's, into `path`.
+
+    On the diagonal a system saves as much time as it saves MACs. False, and no file, without the baseline's numbers
+    or without another system's.
+    """
+    ratios = table[[figure.macs, f"{figure.time} / {baseline}"]].set_axis(["macs", "time"], axis=1).dropna()
+    if baseline not in ratios.index or len(ratios) < 2:
+        return False
+    ratios["macs"] /= ratios.loc[baseline, "macs"]
+    saved = 100 * (1 - ratios).drop(index=baseline)
+    low = min(0.0, float(saved.to_numpy().min())) - 5
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
+        canvas = Figure(figsize=(8, 5), layout="constrained")
+        panel = canvas.subplots()
+        panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
+        looks = zip(saved.iterrows(), sns.color_palette(n_colors=len(saved)), itertools.cycle(MARKERS), strict=False)
+        for (name, row), colour, marker in looks:
+            panel.plot(row["macs"], row["time"], marker, color=colour, ms=9, label=name)
+        panel.set(xlim=(low, 100), ylim=(low, 100), aspect="equal")
+        panel.set(xlabel=f"MACs saved against {baseline}, %", ylabel=f"time saved against {baseline}, %")
+        panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         canvas.suptitle(figure.caption, fontsize=10)
         canvas.savefig(path, dpi=150)
     return True

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from effbench.report import quality, table
-from effbench.report.figures import trade_off
+from effbench.report.figures import savings, trade_off
 from effbench.study.record import Record
 from effbench.study.runner import task_key
 from effbench.study.suite import Plan, Suite
 
-FIGURE = "trade_off.png"
+FIGURE, SAVINGS = "trade_off.png", "savings.png"
 
 
 def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], command: str) -> pd.DataFrame:
@@ -26,6 +26,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.columns)
     drawn = plan.figure and trade_off(numbers, plan.figure, _intervals(plan, shown), folder / FIGURE)
+    saved = plan.savings and savings(numbers, plan.savings, plan.baseline, folder / SAVINGS)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",
@@ -34,6 +35,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         plan.legend,
         _markdown(text.rename_axis("system").reset_index()),
         f"![Quality against cost]({FIGURE})" if drawn else "",
+        f"![Time saved against multiply-accumulates saved]({SAVINGS})" if saved else "",
         *_section(
             "Printed GFLOPs",
             "One GFLOP in print is one giga multiply-accumulate. Under coco:firstN, as the papers' tool has it, the "

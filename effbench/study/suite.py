@@ -118,6 +118,20 @@ class TradeOff:
 
 
 @dataclass(frozen=True)
+class Savings:
+    """A figure of how much of the multiply-accumulates that systems save against the baseline is saved in time.
+
+    Attributes:
+        macs, time: titles of the columns, of one model at one size; the time has its ratio beside it.
+        caption: over the figure.
+    """
+
+    macs: str
+    time: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Options:
     """What the user chose: profile, data root, image limit, a part of the systems."""
 
@@ -137,7 +151,7 @@ class Plan:
         notes: sentences that the report must carry.
         baseline: the system that ratios are taken to.
         columns, legend: the table, and what it shows in a sentence.
-        figure: of the table's columns, or None.
+        figure, savings: of the table's columns, or None.
     """
 
     profile: str
@@ -147,6 +161,7 @@ class Plan:
     columns: Sequence[Column]
     legend: str
     figure: TradeOff | None = None
+    savings: Savings | None = None
 
 
 @dataclass(frozen=True)

@@ -189,10 +189,13 @@ def test_the_same_records_give_the_same_page(
     assert write(quick, [answer(task) for task in quick.tasks]) == complete
 
 
-def test_the_figure_is_a_picture_of_sane_size(complete: str, complete_folder: Path) -> None:
-    name = re.findall(r"!\[[^]]+\]\(([^)]+)\)", complete)
-    assert name == [page.FIGURE]
-    path = complete_folder / page.FIGURE
+def test_the_page_shows_its_figures(complete: str) -> None:
+    assert re.findall(r"!\[[^]]+\]\(([^)]+)\)", complete) == [page.FIGURE, page.SAVINGS]
+
+
+@pytest.mark.parametrize("name", [page.FIGURE, page.SAVINGS])
+def test_a_figure_is_a_picture_of_sane_size(name: str, complete_folder: Path) -> None:
+    path = complete_folder / name
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert 800 <= image.width <= 4000 and 300 <= image.height <= 3000
@@ -200,7 +203,16 @@ def test_the_figure_is_a_picture_of_sane_size(complete: str, complete_folder: Pa
     assert path.stat().st_size < 1_000_000
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3)[::7].tolist()}
     coloured = [c for c in colours if max(c) - min(c) > 60]
-    assert len(coloured) >= len(SYSTEMS), "a mark of its own colour per system"
+    drawn = len(SYSTEMS) - (name == page.SAVINGS)
+    assert len(coloured) >= drawn, "a mark of its own colour per system; the baseline saves nothing against itself"
+
+
+def test_savings_without_the_baselines_time_are_not_drawn(
+    write: Callable[..., str], quick: Plan, answer: Answer, folder: Path
+) -> None:
+    tasks = [t for t in quick.tasks if not (t.probe == "latency" and t.cell.system == "mask2former")]
+    assert page.SAVINGS not in write(quick, [answer(task) for task in tasks])
+    assert not (folder / page.SAVINGS).exists()
 
 
 def test_a_figure_without_quality_is_not_drawn(

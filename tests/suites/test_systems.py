@@ -38,8 +38,8 @@ def test_a_system_takes_of_a_width_what_its_encoder_has() -> None:
     [
         ((), [system.label for system in SYSTEMS]),
         (("fpn",), ["fpn"]),
-        (("proscale",), ["proscale(p=(1,1,1))", "proscale(p=(3,3,3))"]),
-        (("proscale(p=(1,1,1))", "lite"), ["lite", "proscale(p=(1,1,1))"]),  # in the suite's order
+        (("proscale",), ["proscale(p=(3,3,3))", "proscale(p=(1,1,1))"]),
+        (("lite", "proscale(p=(1,1,1))"), ["proscale(p=(1,1,1))", "lite"]),  # in the suite's order
         (("mask2former",), ["mask2former"]),  # a system before it is an encoder
     ],
 )
