@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -35,8 +36,9 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
         canvas = Figure(figsize=(10, 4.2), layout="constrained")
         panels = canvas.subplots(1, len(figure.x), sharey=True, squeeze=False)[0]
         for panel, (column, label) in zip(panels, figure.x.items(), strict=True):
-            looks = zip(data.iterrows(), sns.color_palette(n_colors=len(data)), itertools.cycle(MARKERS), strict=False)
-            for (name, row), colour, marker in looks:
+            looks = _looks(table)
+            for name, row in data.iterrows():
+                colour, marker = looks[name]
                 low, high = intervals[name]
                 spread = [[max(0.0, row[quality] - low)], [max(0.0, high - row[quality])]]  # it may miss the estimate
                 panel.errorbar(row[column], row[quality], spread, fmt=marker, color=colour, capsize=3, ms=7, label=name)
@@ -47,6 +49,12 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
         canvas.suptitle(figure.caption, fontsize=10)
         canvas.savefig(path, dpi=150)
     return True
+
+
+def _looks(table: pd.DataFrame) -> dict[Any, tuple[Any, str]]:
+    """Colour and marker of every system of a table, the same in all its figures."""
+    colours = sns.color_palette("husl" if len(table) > 10 else None, n_colors=len(table))
+    return dict(zip(table.index, zip(colours, itertools.cycle(MARKERS), strict=False), strict=True))
 
 
 def savings(table: pd.DataFrame, figure: Savings, baseline: str, path: Path) -> bool:
@@ -62,15 +70,16 @@ def savings(table: pd.DataFrame, figure: Savings, baseline: str, path: Path) -> 
     saved = 100 * (1 - ratios).drop(index=baseline)
     low = min(0.0, float(saved.to_numpy().min())) - 5
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
-        canvas = Figure(figsize=(8, 5), layout="constrained")
+        canvas = Figure(figsize=(9, 5.5))
         panel = canvas.subplots()
         panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
-        looks = zip(saved.iterrows(), sns.color_palette(n_colors=len(saved)), itertools.cycle(MARKERS), strict=False)
-        for (name, row), colour, marker in looks:
+        looks = _looks(table)
+        for name, row in saved.iterrows():
+            colour, marker = looks[name]
             panel.plot(row["macs"], row["time"], marker, color=colour, ms=9, label=name)
         panel.set(xlim=(low, 100), ylim=(low, 100), aspect="equal")
         panel.set(xlabel=f"MACs saved against {baseline}, %", ylabel=f"time saved against {baseline}, %")
         panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        canvas.suptitle(figure.caption, fontsize=10)
-        canvas.savefig(path, dpi=150)
+        panel.set_title(figure.caption, fontsize=10)
+        canvas.savefig(path, dpi=150, bbox_inches="tight")
     return True
