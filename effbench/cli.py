@@ -1,4 +1,4 @@
-"""The command line: `effbench list | run | report | macs | train | eval`."""
+"""The command line: `effbench list | run | report | macs | train | eval | check`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from effbench.commands import check
 from effbench.encoders.contract import SettingError
 from effbench.errors import InputError
 
@@ -175,17 +176,13 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
 
 def _photos(data_root: Path | None, dataset: str | None) -> Path | None:
     """The folder of real photos that was asked for; None for the embedded set."""
-    from effbench.data.roots import MARKERS, find_root, layout_of
+    from effbench.data.roots import Dataset, find_root
 
     if dataset is None:
         return data_root
-    known = {name: name for name in MARKERS}
-    if dataset not in known:
-        raise InputError(f"no data set is called {dataset!r}; expected one of {', '.join(known)}")
-    root = find_root(data_root, known[dataset])
-    if layout_of(root) != dataset:
-        raise InputError(f"{root} has the layout of {layout_of(root)}; expected {dataset}, or no --dataset with it")
-    return root
+    if dataset not in get_args(Dataset):
+        raise InputError(f"no data set is called {dataset!r}; expected one of {', '.join(get_args(Dataset))}")
+    return find_root(data_root, cast(Dataset, dataset))
 
 
 @contextmanager
@@ -270,16 +267,19 @@ def train(
         str, typer.Option(help="crop, or as Mask2Former's release: large_scale_jitter (COCO), cityscapes.")
     ] = "crop",
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images ahead of the training.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: a device for each process of torchrun.")] = "cpu",
     seed: int = 0,
 ) -> None:
     """Train a segmenter on real photos, or on the embedded set where neither a data root nor a data set is named.
 
-    A killed training goes on from its checkpoint when the command is given again.
+    A killed training goes on from its checkpoint when the command is given again. On several devices:
+    torchrun --nproc-per-node 2 -m effbench.cli train ...
     """
     from effbench.encoders.registry import setting_defaults
     from effbench.settings import parse_settings
     from effbench.training import run as training
     from effbench.training.criterion import CriterionSettings
+    from effbench.training.distributed import process_group
     from effbench.training.trainer import Recipe
 
     chosen = parse_settings(settings, setting_defaults(system), system)
@@ -287,7 +287,9 @@ def train(
     recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=criterion, seed=seed, augmentation=augmentation)
     root = _photos(data_root, dataset)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
-    with _progress(f"{system} training") as (display, title):
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r}; expected cpu or cuda")
+    with process_group(device) as place, _progress(f"{system} training") as (display, title):
         path = training.train(
             model,
             root,
@@ -295,8 +297,10 @@ def train(
             out,
             lambda s: display.progressed(title, {"done": s.step, "total": s.steps, **s.losses}),
             workers,
+            device,
         )
-    console.print(f"Weights: {path}", markup=False, soft_wrap=True)
+        if place.first:
+            console.print(f"Weights: {path}", markup=False, soft_wrap=True)
 
 
 @app.command("eval")
@@ -305,7 +309,9 @@ def evaluate(
     data_root: DataRoot = None,
     dataset: DatasetName = None,
     limit: Limit = None,
-    short: Annotated[int | None, typer.Option(min=32, help="Resize the shorter side to this many pixels.")] = None,
+    short: Annotated[
+        int | None, typer.Option(min=32, help="Pixels of the shorter side; default for real photos: the papers'.")
+    ] = None,
     longest: Annotated[
         int | None,
         typer.Option(min=32, help="Most pixels of the longer side; default: the papers' ratio (1333/800, 2048/1024)."),
@@ -314,7 +320,7 @@ def evaluate(
     export: Annotated[Path | None, typer.Option(help="Folder for the predictions, as COCO panoptic JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a trained model on a data root's val2017, or on the embedded set's: PQ, mIoU and AP.
+    """Score a trained model on the validation images of real photos, or of the embedded set: PQ, mIoU and AP.
 
     mIoU_p and AP_p are those of the panoptic model: every class as semantic output, the things as instances.
     """
@@ -323,9 +329,10 @@ def evaluate(
     from effbench.training.evaluate import Inference
 
     root = _photos(data_root, dataset)
-    if short is not None and longest is None:
+    if root is not None or short is not None:
         paper_short, paper_longest = test_size(root) if root else TEST_SIZE["coco"]
-        longest = round(short * paper_longest / paper_short)
+        short = short or paper_short
+        longest = longest or round(short * paper_longest / paper_short)
     how = Inference(short, longest or Inference.longest, object_threshold)
     with _progress("evaluating") as (display, title):
         scores = training.score(
@@ -350,6 +357,9 @@ def evaluate(
         console.print(f"Predictions: {export}", markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(scores))
+
+
+app.command("check")(check.check)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ PAPER: dict[str, Any] = {
 NOTES = ("Costs alone: nothing was trained or timed. The smoke profile does that on photos, with a data root.",)
 LEGEND = (
     f"Width 256, {CITYSCAPES_CLASSES} classes, {printed.CITYSCAPES_SIZE} (the validation set's size). GMACs in the "
-    "papers' convention stand beside the GFLOPs in print, ECO-M2F's where two papers print a row."
+    "papers' convention stand beside the GFLOPs in print, all of which are listed below."
 )
 
 
@@ -78,4 +78,5 @@ SUITE = Suite(
     question="What does each encoder cost on Cityscapes, under the same decoder?",
     plan=plan,
     published=printed.CITYSCAPES,
+    remarks=printed.CITYSCAPES_REMARKS,
 )

@@ -245,6 +245,13 @@ def test_train_refuses_in_one_line(
     assert not (out / "weights.pt").exists()
 
 
+def test_a_training_that_diverges_is_one_line(refused: Refused, tmp_path: Path, photos: Path) -> None:
+    narrow = ["--set", "dim=32", "--set", "mask_dim=32", "--queries", 6, "--batch-size", 2, "--crop", 64]
+    line = refused("train", "fpn", "--out", tmp_path, "--data-root", photos, *narrow, "--learning-rate", "1e30")
+    assert "the training has diverged" in line and "lower the learning rate" in line
+    assert not (tmp_path / "weights.pt").exists()
+
+
 def test_train_refuses_a_bad_data_root(refused: Refused, tmp_path: Path) -> None:
     line = refused("train", "fpn", "--out", tmp_path / "out", "--data-root", "/nonexistent")
     assert "/nonexistent has neither of the layouts; expected COCO panoptic" in line

@@ -77,9 +77,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image of the annotation file, with its two files; height and width in pixels."""
+    """One image of the annotation file, with its two files; height and width in pixels.
+
+    `own_id` is the file's own id, a name in Cityscapes; `image_id` is an integer everywhere.
+    """
 
     image_id: int
+    own_id: int | str
     file_name: str
     image_path: Path
     panoptic_path: Path
@@ -98,10 +102,10 @@ def parse(
     """The categories and the first `limit` records in the order of image ids.
 
     `locate` maps an image's file name to its path below `images_dir`, where that is not the name itself. Ids that
-    are names (Cityscapes) become their positions in sorted order.
+    are names (Cityscapes) become their positions in sorted order; `Record.own_id` keeps the names.
 
     Raises InputError when the file is no whole JSON or lacks a field, when images and annotations do not belong
-    together, for an unknown category and for a missing image or PNG.
+    together, for an unknown category, for two segments of an image with one id and for a missing image or PNG.
     """
     content = _load_json(annotation_file)
     with _reading(f"{annotation_file}:"):
@@ -114,8 +118,10 @@ def parse(
     for position, image in enumerate(images[:limit]):
         with _reading(f"{annotation_file}: image {image['id']}"):
             annotation = annotations[image["id"]]
+            own_id = image["id"] if isinstance(image["id"], str) else int(image["id"])
             record = Record(
-                image_id=position if isinstance(image["id"], str) else int(image["id"]),
+                image_id=position if isinstance(own_id, str) else own_id,
+                own_id=own_id,
                 file_name=image["file_name"],
                 image_path=images_dir / (locate(image["file_name"]) if locate else image["file_name"]),
                 panoptic_path=panoptic_dir / annotation["file_name"],
@@ -189,7 +195,15 @@ def _parse_categories(annotation_file: Path, rows: list[Any]) -> Categories:
 
 
 def _parse_segments(annotation: dict[str, Any], categories: Categories) -> Iterator[Segment]:
+    seen: set[int] = set()
     for info in annotation["segments_info"]:
+        segment_id = int(info["id"])
+        if segment_id in seen:
+            raise InputError(
+                f"has two segments of id {segment_id}; expected ids that are unique in an image, correct its "
+                "'segments_info'"
+            )
+        seen.add(segment_id)
         if info["category_id"] not in categories:
             raise InputError(
                 f"has a segment of unknown category id {info['category_id']}; expected one of the file's "
@@ -197,7 +211,7 @@ def _parse_segments(annotation: dict[str, Any], categories: Categories) -> Itera
             )
         category = categories.index_of(info["category_id"])
         yield Segment(
-            id=int(info["id"]),
+            id=segment_id,
             category=category,
             isthing=categories[category].isthing,
             iscrowd=bool(info.get("iscrowd", 0)),

@@ -19,13 +19,18 @@ __all__ = ["Categories", "Category", "CocoPanoptic", "Sample", "Segment", "check
 
 @dataclass(frozen=True)
 class Sample:
-    """image: uint8 (3, H, W) RGB; id_map: int32 (H, W) of segment ids, 0 = void; segments: N >= 0 rows."""
+    """image: uint8 (3, H, W) RGB; id_map: int32 (H, W) of segment ids, 0 = void; segments: N >= 0 rows.
+
+    `image_id` is unique in the data set; `own_id` is the annotation file's own id, by which other tools know the
+    image. The two differ where the file's ids are names (Cityscapes).
+    """
 
     image: torch.Tensor
     id_map: torch.Tensor
     segments: tuple[Segment, ...]
     image_id: int
     file_name: str
+    own_id: int | str
 
 
 class CocoPanoptic(torch.utils.data.Dataset[Sample]):
@@ -107,6 +112,7 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
             segments=record.segments,
             image_id=record.image_id,
             file_name=record.file_name,
+            own_id=record.own_id,
         )
 
     def _check_ids(self, record: Record, ids: npt.NDArray[np.int32]) -> None:
@@ -159,7 +165,7 @@ def _read_rgb(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             # A copy, because torch refuses to share PIL's read-only buffer.
             return np.array(image.convert("RGB"), dtype=np.uint8)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # each is raised by some damage
         raise InputError(
             f"{path}: cannot be read as an image ({error}); expected a whole JPEG or PNG, copy the file again"
         ) from error

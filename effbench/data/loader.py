@@ -32,14 +32,24 @@ class StepBatches(Dataset[Batch | InputError]):
         batch_size, crop: images per step; side of the crops in pixels.
         augmentation: a name in `AUGMENTATIONS`.
         seed: of the images' order and of the augmentation.
+        places: which of the batch's images to take, all by default: the share of one of several processes.
     """
 
-    def __init__(self, dataset: Dataset[Sample], batch_size: int, crop: int, augmentation: str, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        batch_size: int,
+        crop: int,
+        augmentation: str,
+        seed: int,
+        places: range | None = None,
+    ) -> None:
         self.dataset, self.batch_size, self.crop = dataset, batch_size, crop
         self.augmentation, self.seed = augmentation, seed
+        self.places = range(batch_size) if places is None else places
 
     def __getitem__(self, step: int) -> Batch | InputError:
-        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step, self.places.start))
         augment = augmentation(self.augmentation)
         try:
             return collate([augment(self.dataset[i], self.crop, generator) for i in self._indices(step)])
@@ -49,9 +59,8 @@ class StepBatches(Dataset[Batch | InputError]):
     def _indices(self, step: int) -> Iterator[int]:
         """The images of one step: consecutive places in an order that is drawn anew for every pass over the set."""
         size = len(self.dataset)  # type: ignore[arg-type]
-        first = step * self.batch_size
-        for place in range(first, first + self.batch_size):
-            epoch, offset = divmod(place, size)
+        for place in self.places:
+            epoch, offset = divmod(step * self.batch_size + place, size)
             yield int(_order(size, self.seed, epoch)[offset])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -100,9 +109,9 @@ def _end_with_the_training(worker: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def step_seed(seed: int, step: int) -> int:
-    """One seed per step, far from those of its neighbours' runs."""
-    return seed * 1_000_003 + step
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """One seed per step and process, far from those of its neighbours' runs."""
+    return seed * 1_000_003 + step + rank * 7_368_787
 
 
 @lru_cache(maxsize=2)  # a step may straddle two passes

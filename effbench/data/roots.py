@@ -25,7 +25,7 @@ TEST_SIZE: dict[Dataset, tuple[int, int]] = {"coco": (800, 1333), "cityscapes": 
 def find_root(data_root: str | Path | None, dataset: Dataset) -> Path:
     """The folder of a data set: `data_root` itself, else `<variable>/<dataset>` of the first variable that is set.
 
-    Raises InputError when the folder is not there, or when nothing names one.
+    Raises InputError when the folder is not there or has not the layout of `dataset`, or when nothing names one.
     """
     if data_root is not None:
         root, origin = Path(data_root), "the data root"
@@ -39,6 +39,8 @@ def find_root(data_root: str | Path | None, dataset: Dataset) -> Path:
         root, origin = Path(os.environ[named[0]]) / dataset, f"{named[0]}={os.environ[named[0]]}"
     if not root.is_dir():
         raise InputError(f"{root} not found; expected the folder of {dataset} there because of {origin}, correct it")
+    if (found := layout_of(root)) != dataset:
+        raise InputError(f"{root} has the layout of {found}; expected {dataset}'s, correct {origin} or ask for {found}")
     return root
 
 

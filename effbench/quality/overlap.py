@@ -51,7 +51,7 @@ def _run_ends(first: Ids, second: Ids, width: int) -> npt.NDArray[np.int64]:
 
 
 def _far_apart(left: Ids, right: Ids, lengths: Ids) -> dict[tuple[int, int], int]:
-    """The same for ids that do not fit side by side into 63 bits: each map's ids are numbered first."""
+    """The same for ids that do not fit side by side into 64 bits: each map's ids are numbered first."""
     left_ids, row = np.unique(left, return_inverse=True)
     right_ids, column = np.unique(right, return_inverse=True)
     pairs, pair = np.unique(row * len(right_ids) + column, return_inverse=True)

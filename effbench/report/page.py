@@ -27,6 +27,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     text = table.formatted(numbers, plan.columns)
     drawn = plan.figure and trade_off(numbers, plan.figure, _intervals(plan, shown), folder / FIGURE)
     saved = plan.savings and savings(numbers, plan.savings, plan.baseline, folder / SAVINGS)
+    printed = table.printed_table(shown, suite.published)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",
@@ -40,8 +41,9 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "Printed GFLOPs",
             "One GFLOP in print is one giga multiply-accumulate. Under coco:firstN, as the papers' tool has it, the "
             "total is the mean over the first N images of val2017 and the encoder is that of the last one.",
-            table.printed_table(shown, suite.published),
+            printed,
         ),
+        "\n".join(f"- {remark}" for remark in suite.remarks) if len(printed) else "",
         *_section(
             "Quality",
             "Percent, on validation images that nothing was tuned on.",
@@ -55,13 +57,17 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         ),
         *_section(
             "Quality by size",
-            "Percent; a segment is small below 32 x 32 pixels, medium below 96 x 96.",
+            "Percent, stuff included, over the classes that have true segments of the size: small is below 32 x 32 "
+            "pixels, medium below 96 x 96.",
             quality.size_table(shown),
         ),
         *_section(
             "Harder parts, each scored apart",
-            "Percent, on images of their own. `context`: PQ of two classes that only a beacon elsewhere in the image "
-            "tells apart; `twins`: touching things of one class; `thin`: small things of thin lines.",
+            "Percent, over the classes that a part is about, on images of its own. `context`: two classes that only a "
+            "beacon elsewhere in the image tells apart, so that who always names one of them gets about half of what "
+            "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines. Nothing "
+            "was trained on the last two, and the training's crops often miss the beacon: at this scale these numbers "
+            "say that the parts are hard, and no more.",
             quality.parts_table(shown),
         ),
         *_section(

@@ -71,14 +71,14 @@ def size_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def parts_table(records: Sequence[Record]) -> pd.DataFrame:
-    """PQ in percent on the further parts: over the classes that a part is about, and over all."""
+    """PQ and RQ in percent on the further parts, over the classes that a part is about."""
     rows = []
     for record in scored(records):
         parts: dict[str, Any] = record.detail["parts"]
         cells: dict[str, str] = {}
         for part, scores in parts.items():
-            cells |= {f"{part}: PQ": f"{scores['focus']['pq']:.1f}", f"{part}: RQ": f"{scores['focus']['rq']:.1f}"}
-            cells |= {f"{part}: PQ of all classes": f"{scores['all']['pq']:.1f}"}
+            found = scores["focus"]
+            cells |= {f"{part}: {m.upper()}": f"{found[m]:.1f}" if found["categories"] else "-" for m in ("pq", "rq")}
         if cells:
             rows.append({**model_names(Cell.from_json(record.cell)), **cells})
     return pd.DataFrame(rows)
@@ -88,9 +88,14 @@ def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
     """PQ against the baseline's on the same images, in points, with the 95% interval of the paired bootstrap."""
     found = scored(records)
     base = next((record for record in found if Cell.from_json(record.cell).system == baseline), None)
+    columns = (f"PQ minus {baseline}'s", "95% interval over images", "excludes 0")
     rows = []
     for record in found:
-        if base is None or record is base or record.detail["per_image"].keys() != base.detail["per_image"].keys():
+        if base is None or record is base:
+            continue
+        names = model_names(Cell.from_json(record.cell))
+        if record.detail["per_image"].keys() != base.detail["per_image"].keys():
+            rows.append({**names, **dict.fromkeys(columns, "-"), columns[-1]: "scored on other images"})
             continue
         categories = {category for image in _images(base).values() for category in image}
         categories |= {category for image in _images(record).values() for category in image}
@@ -98,10 +103,10 @@ def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
         excludes = difference.low > 0 or difference.high < 0
         rows.append(
             {
-                **model_names(Cell.from_json(record.cell)),
-                f"PQ minus {baseline}'s": f"{difference.difference:+.1f}",
-                "95% interval over images": f"{difference.low:+.1f} to {difference.high:+.1f}",
-                "excludes 0": "yes" if excludes else "no",
+                **names,
+                columns[0]: f"{difference.difference:+.1f}",
+                columns[1]: f"{difference.low:+.1f} to {difference.high:+.1f}",
+                columns[2]: "yes" if excludes else "no",
             }
         )
     return pd.DataFrame(rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effbench.data.roots import Dataset, annotation_file, find_root, layout_of, open_split, test_size
+from effbench.data.roots import Dataset, annotation_file, find_root, open_split, test_size
 from effbench.errors import InputError
 
 SPLITS = ("train", "val")
@@ -48,10 +48,6 @@ def checked_root(data_root: Path | None, dataset: Dataset, classes: int) -> Data
     annotations of a split cannot be read or name files that are missing.
     """
     root = find_root(data_root, dataset).resolve()
-    if layout_of(root) != dataset:
-        raise InputError(
-            f"{root} has the layout of {layout_of(root)}; expected {dataset}'s, take the suite of that name"
-        )
     for split in SPLITS:
         data = open_split(root, split)
         if len(data.categories) > classes:

@@ -41,7 +41,7 @@ class System:
     """A named encoder with its settings."""
 
     encoder: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def label(self) -> str:
@@ -166,12 +166,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Suite:
-    """`plan` makes the tasks; it raises InputError for options that the suite cannot serve."""
+    """`plan` makes the tasks; it raises InputError for options that the suite cannot serve.
+
+    `remarks` are sentences on the published numbers that the report must carry beside them.
+    """
 
     name: str
     question: str
     plan: Callable[[Options], Plan]
     published: Sequence[Published] = ()
+    remarks: Sequence[str] = ()
 
 
 def suites() -> dict[str, Suite]:

@@ -1,43 +1,19 @@
-"""Checkpoints that are whole or absent: written beside their name and moved onto it."""
+"""Checkpoints that are whole or absent, and what is said of one that cannot be used."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from effbench.errors import InputError
+from effbench.files import replacing
 
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the name `path` when the block ends; a kill at any moment leaves the old file or the new one.
-
-    Raises InputError when it cannot be written, on a full disk for one; then nothing is left of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
-    except BaseException as error:
-        os.unlink(file.name)
-        reason = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides the system's own
-        if not isinstance(reason, OSError):
-            raise
-        raise InputError(
-            f"{path} cannot be written ({reason}); what was there is as it was, "
-            "make room or name another folder, and give the command again"
-        ) from error
+LISTED = 5
+"""Names of weights in a message; the rest are counted."""
 
 
 def save_atomic(state: dict[str, Any], path: Path) -> None:
@@ -67,3 +43,30 @@ def load(path: Path) -> dict[str, Any]:
             "remove it and train again"
         ) from error
     return state
+
+
+def check_same(own: Mapping[str, Any], found: Mapping[str, Any], where: Path) -> None:
+    """That `found`, which `where` holds, has the names of `own` and tensors of the same shapes.
+
+    Raises InputError that counts and names what is missing, what is too much and what has another shape.
+    """
+    missing, unexpected = own.keys() - found.keys(), found.keys() - own.keys()
+    other = {name for name in own.keys() & found.keys() if _shape(own[name]) != _shape(found[name])}
+    if missing or unexpected or other:
+        raise InputError(
+            f"{where} is of another architecture than the model that it is for: {_some('missing', missing)}, "
+            f"{_some('unexpected', unexpected)}, {_some('of another shape', other)}; "
+            "put the file that belongs there back, or remove it and train again"
+        )
+
+
+def _shape(value: Any) -> torch.Size | None:
+    return value.shape if isinstance(value, torch.Tensor) else None
+
+
+def _some(what: str, names: Collection[str]) -> str:
+    """How many weights are what is said of them, and the first of them by name."""
+    if not names:
+        return f"none {what}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(names)} {what} ({', '.join(sorted(names)[:LISTED])}{more})"

@@ -16,6 +16,7 @@ from torch import Tensor
 from effbench.data.transforms import Target
 from effbench.errors import InputError
 from effbench.models.mask2former_decoder import Prediction
+from effbench.training.distributed import mean_over_processes
 from effbench.training.matcher import assign, match_costs
 
 
@@ -102,6 +103,8 @@ class SetCriterion:
         matches: Sequence[tuple[Tensor, Tensor]],
         dense: list[Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
+        # asked by every process before any may return: it waits for the others
+        count = max(mean_over_processes(sum(len(t.labels) for t in targets), matched.device), 1)
         if len(matched) == 0:
             return matched.sum(), matched.sum()  # an empty sum: zero, with a gradient
         if dense is not None:
@@ -111,7 +114,6 @@ class SetCriterion:
             masks = torch.cat([t.masks[n] for t, (_, n) in zip(targets, matches, strict=True)]).to(matched.dtype)
             points = self._uncertain_points(matched.detach())
             values, truth = sample_points(matched, points), sample_points(masks, points)
-        count = max(sum(len(t.labels) for t in targets), 1)
         mask = F.binary_cross_entropy_with_logits(values, truth, reduction="none").mean(1).sum() / count
         probability = values.sigmoid()
         dice = 1 - (2 * (probability * truth).sum(1) + 1) / (probability.sum(1) + truth.sum(1) + 1)

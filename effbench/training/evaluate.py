@@ -104,16 +104,19 @@ def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int],
 def scores(evaluation: Evaluation, data: CocoPanoptic) -> dict[str, Any]:
     """Every score in percent, as plain JSON.
 
-    PQ, SQ, RQ of "all", "things", "stuff" and, under "by_size", of "small", "medium" and "large" segments of all
-    categories, each with the number of categories averaged over; "miou" and "ap" where they were measured.
+    PQ, SQ, RQ of "all", "things", "stuff" by panopticapi's rule, and, under "by_size", of "small", "medium" and
+    "large" segments, over the categories that have true segments of that size: a false positive of another category
+    would otherwise change how many are averaged over, and no two models could be compared. Each says how many those
+    are; "miou" and "ap" where they were measured.
     """
     things, stuff = data.categories.things, data.categories.stuff
     groups = summarise(accumulate(evaluation.images.values()), things, stuff)
     answer: dict[str, Any] = {name: result._asdict() for name, result in groups.items()}
-    answer["by_size"] = {
-        size: summarise(accumulate(sizes[size] for sizes in evaluation.sizes.values()), things, stuff)["all"]._asdict()
-        for size in BOUNDS
-    }
+    answer["by_size"] = {}
+    for size in BOUNDS:
+        totals = accumulate(sizes[size] for sizes in evaluation.sizes.values())
+        true = {category: counts for category, counts in totals.items() if counts.tp + counts.fn}
+        answer["by_size"][size] = summarise(true, things, stuff)["all"]._asdict()
     if evaluation.confusion is not None:
         answer["miou"] = mean_iou(evaluation.confusion)._asdict()
     if evaluation.instances is not None:
@@ -151,7 +154,7 @@ def evaluate(
         if found.instances is not None:
             instances.add(truth, found.instances.scores, found.instances.classes, found.instances.masks)
         if export is not None:
-            export.add(sample.image_id, sample.file_name, found.panoptic)
+            export.add(sample.own_id, sample.file_name, found.panoptic)
         on_image(i + 1, len(data))
     return Evaluation(
         images,

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from effbench.errors import DivergedError
+
 
 @dataclass(frozen=True)
 class MatchCosts:
@@ -46,9 +48,12 @@ def match_costs(logits: Tensor, values: Tensor, labels: Tensor, targets: Tensor)
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     """The cheapest one-to-one assignment of cost (Q, N): matched (query, target) indices, int64.
 
-    Raises FloatingPointError for costs that are not finite.
+    Raises DivergedError for costs that are not finite.
     """
     if not bool(cost.isfinite().all()):
-        raise FloatingPointError("the predictions to be matched are not finite; lower the learning rate")
+        raise DivergedError(
+            "the training has diverged: the predictions to be matched are not finite; expected finite ones, "
+            "lower the learning rate"
+        )
     queries, targets = linear_sum_assignment(cost.detach().cpu().numpy())
     return torch.as_tensor(queries, device=cost.device), torch.as_tensor(targets, device=cost.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -14,17 +14,17 @@ import torch
 from effbench.data.embedded import embedded_root
 from effbench.data.roots import open_split
 from effbench.errors import InputError
+from effbench.files import replacing
 from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.quality import PanopticWriter
 from effbench.study.cell import tuples
 from effbench.study.data_root import identify
-from effbench.training.checkpoint import load, replacing, save_atomic
+from effbench.training.checkpoint import check_same, load, save_atomic
+from effbench.training.distributed import wait_for_all, world
 from effbench.training.evaluate import Inference, evaluate, scores
 from effbench.training.trainer import Recipe, StepReport, Trainer
 
 MODEL, WEIGHTS, UNFINISHED = "model.json", "weights.pt", "training.pt"
-LISTED = 5
-"""Names of weights in a message; the rest are counted."""
 
 
 def train(
@@ -34,8 +34,11 @@ def train(
     out: Path,
     on_step: Callable[[StepReport], None],
     workers: int = 0,
+    device: str = "cpu",
 ) -> Path:
     """Train on the training images of `data_root` (None: of the embedded set) into `out`/weights.pt.
+
+    Under torchrun every process of the group calls this, and the first one writes.
 
     A checkpoint in `out` is gone on from. `model` holds the arguments of `build_segmenter`; what is trained, and on
     what, is kept in `out`/model.json, and a folder that holds something else is refused with InputError.
@@ -53,15 +56,18 @@ def train(
         indent=1,
     )
     description = out / MODEL
-    if not description.exists():
+    wait_for_all()  # before one of them writes what the others would take for an earlier training
+    if not description.exists() and world().first:
         with replacing(description) as file:
             file.write(described.encode())
-    elif _described(description) != json.loads(described):
+    wait_for_all()
+    if _described(description) != json.loads(described):
         raise InputError(f"{description} describes another model, data set or recipe; name another folder or remove it")
     torch.manual_seed(recipe.seed)
-    segmenter = build_segmenter(num_classes=len(data.categories), **model)
+    segmenter = build_segmenter(num_classes=len(data.categories), **model).to(device)
     Trainer(segmenter, data, len(data.categories), recipe, out / UNFINISHED, on_step, workers).run()
-    save_atomic(segmenter.state_dict(), out / WEIGHTS)
+    if world().first:
+        save_atomic(segmenter.state_dict(), out / WEIGHTS)
     return out / WEIGHTS
 
 
@@ -76,15 +82,7 @@ def load_model(folder: Path) -> Segmenter:
     except (ValueError, TypeError) as error:
         raise InputError(f"{folder / MODEL} describes a model that cannot be built here: {error}") from error
     state = load(folder / WEIGHTS)
-    own = segmenter.state_dict()
-    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    other = {name for name in own.keys() & state.keys() if own[name].shape != getattr(state[name], "shape", None)}
-    if missing or unexpected or other:
-        raise InputError(
-            f"{folder / WEIGHTS} is of another architecture than {MODEL} says: {_some('missing', missing)}, "
-            f"{_some('unexpected', unexpected)}, {_some('of another shape', other)}; "
-            "put the file that belongs there back, or train again"
-        )
+    check_same(segmenter.state_dict(), state, folder / WEIGHTS)
     segmenter.load_state_dict(state)
     return segmenter
 
@@ -100,14 +98,6 @@ def _described(path: Path) -> dict[str, Any]:
             "remove it and train again"
         ) from error
     return described
-
-
-def _some(what: str, names: Collection[str]) -> str:
-    """How many weights are what is said of them, and the first of them by name."""
-    if not names:
-        return f"none {what}"
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{len(names)} {what} ({', '.join(sorted(names)[:LISTED])}{more})"
 
 
 def score(

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from effbench.data.augmentation import augmentation
 from effbench.data.coco_panoptic import Sample
 from effbench.data.loader import StepBatches, load_batches, step_seed
-from effbench.data.transforms import Batch, Target
-from effbench.errors import InputError
+from effbench.data.transforms import Batch
+from effbench.errors import DivergedError, InputError
 from effbench.models.segmenter import STRIDE, Segmenter
-from effbench.training.checkpoint import load, save_atomic
+from effbench.training.checkpoint import check_same, load, save_atomic
 from effbench.training.criterion import CriterionSettings, SetCriterion
+from effbench.training.distributed import wait_for_all, world
+from effbench.training.losses import PixelClassifier, TrainingLosses
 
 SHOWN = ("class", "mask", "dice", "pixel")
 NO_DECAY_NAMES = ("relative_position_bias_table", "absolute_pos_embed")
@@ -33,7 +34,7 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-        steps, batch_size, crop: optimiser steps, images per step, side of the crops in pixels.
+        steps, batch_size, crop: optimiser steps, images per step (of all processes), side of the crops in pixels.
         learning_rate, weight_decay: AdamW's; norms, embeddings and position biases do not decay, as in Mask2Former's
             release, nor do biases, which there do.
         backbone_rate: factor on the backbone's learning rate.
@@ -81,31 +82,11 @@ class StepReport:
     losses: dict[str, float]
 
 
-class PixelClassifier(nn.Module):
-    """Class of every pixel from the mask features: a training-time companion that teaches the features early."""
-
-    def __init__(self, mask_dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.classify = nn.Conv2d(mask_dim, num_classes, 1)
-
-    def loss(self, mask_features: Tensor, targets: list[Target]) -> Tensor:
-        """Cross-entropy of mask_features (B, C, H/4, W/4), averaged inside each segment, then over the segments.
-
-        So a small thing counts as much as a wide background. A stride-4 pixel takes part in a segment as far as
-        the segment covers its 4x4 pixels.
-        """
-        logits = self.classify(mask_features)
-        losses = [logits.sum() * 0]  # a batch without a segment teaches nothing, but has a gradient
-        for image, target in zip(logits, targets, strict=True):
-            share = F.avg_pool2d(target.masks.to(logits.dtype)[:, None], 4)[:, 0]  # (N, H/4, W/4)
-            entropy = -image.log_softmax(0)[target.labels]
-            losses.append((entropy * share).flatten(1).sum(1) / share.flatten(1).sum(1).clamp(min=1e-6))
-        segments = sum(len(target.labels) for target in targets)
-        return torch.cat([loss.reshape(-1) for loss in losses]).sum() / max(segments, 1)
-
-
 class Trainer:
     """Trains a segmenter by a recipe and keeps a checkpoint on the way.
+
+    In a process group (`effbench.training.distributed`) every process takes its share of a batch and ends with the
+    same weights; norms over a batch see the share, and the first process alone writes and reports.
 
     Args:
         model: the segmenter, on the device it is to train on.
@@ -133,6 +114,10 @@ class Trainer:
     ) -> None:
         if workers < 0:
             raise InputError(f"workers={workers}; expected 0 or more processes that load images")
+        if recipe.batch_size % world().size:
+            raise InputError(
+                f"batch_size={recipe.batch_size} for {world().size} processes; expected a multiple of their number"
+            )
         self.model, self.dataset, self.recipe = model, dataset, recipe
         self.checkpoint, self.on_step, self.workers = checkpoint, on_step, workers
         self.device = next(model.parameters()).device
@@ -144,45 +129,63 @@ class Trainer:
         self.resumed_at: int | None = None
 
     def run(self) -> None:
-        """Train to the recipe's last step, from the checkpoint if there is one."""
+        """Train to the recipe's last step, from the checkpoint if there is one.
+
+        Raises DivergedError when a loss is not finite, and InputError when the checkpoint is another model's.
+        """
         self._resume()
-        self.model.train()
+        recipe, place = self.recipe, world()
+        losses_of: nn.Module = TrainingLosses(self.model, self.pixel, self.criterion, recipe.pixel_weight).train()
+        if place.size > 1:
+            losses_of = nn.parallel.DistributedDataParallel(losses_of)
         last = saved_at = time.monotonic()
-        recipe = self.recipe
-        batches = StepBatches(self.dataset, recipe.batch_size, recipe.crop, recipe.augmentation, recipe.seed)
+        batches = StepBatches(
+            self.dataset,
+            recipe.batch_size,
+            recipe.crop,
+            recipe.augmentation,
+            recipe.seed,
+            range(place.rank, recipe.batch_size, place.size),
+        )
         on_gpu = self.device.type == "cuda"
         for batch in load_batches(batches, range(self.step, recipe.steps), self.workers, pin_memory=on_gpu):
-            losses = self._train_step(batch.to(self.device, non_blocking=on_gpu))
+            losses = self._train_step(losses_of, batch.to(self.device, non_blocking=on_gpu))
             self.step += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if self.on_step:
+            if self.on_step and place.first:
                 self.on_step(StepReport(self.step, self.recipe.steps, losses))
             if self.step == self.recipe.steps or now - saved_at > self.recipe.checkpoint_every:
                 self.save()
                 saved_at = now
+        wait_for_all()
 
     def save(self) -> None:
         """Write the checkpoint, if there is a file for it."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or not world().first:
             return
+        save_atomic(self._state(), self.checkpoint)
+
+    def _state(self) -> dict[str, Any]:
         modules: dict[str, Any] = {"model": self.model, "pixel": self.pixel, "optimizer": self.optimizer}
         state = {name: module.state_dict() for name, module in modules.items()}
-        save_atomic({"step": self.step, "seconds": self.seconds, **state}, self.checkpoint)
+        return {"step": self.step, "seconds": self.seconds, **state}
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
-        state = load(self.checkpoint)
+        own, state = self._state(), load(self.checkpoint)
+        check_same(own, state, self.checkpoint)
+        for part in ("model", "pixel"):
+            check_same(own[part], state[part], self.checkpoint)
+        self.model.load_state_dict(state["model"])
+        self.pixel.load_state_dict(state["pixel"])
         try:
-            self.model.load_state_dict(state["model"])
-            self.pixel.load_state_dict(state["pixel"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            first = str(error).partition("\n")[2].strip() or str(error)
+        except (KeyError, ValueError) as error:
             raise InputError(
-                f"{self.checkpoint} is of another model: {first.splitlines()[0]}; expected the checkpoint of this "
-                "training, remove it to begin anew"
+                f"{self.checkpoint} is of another optimiser ({error}); expected the checkpoint of this training, "
+                "remove it to begin anew"
             ) from error
         self.step = self.resumed_at = state["step"]
         self.seconds = state["seconds"]
@@ -212,14 +215,11 @@ class Trainer:
         done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
         return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
-        torch.manual_seed(step_seed(self.recipe.seed, self.step))
+    def _train_step(self, losses_of: nn.Module, batch: Batch) -> dict[str, float]:
+        torch.manual_seed(step_seed(self.recipe.seed, self.step, world().rank))
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate() * group["rate"]
-        output = self.model(batch.images)
-        losses = self.criterion(output.predictions, batch.targets)
-        if self.recipe.pixel_weight:
-            losses["pixel"] = self.recipe.pixel_weight * self.pixel.loss(output.encoded.mask_features, batch.targets)
+        losses: dict[str, Tensor] = losses_of(batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -227,5 +227,8 @@ class Trainer:
         self.optimizer.step()
         value = float(total.detach())
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {self.step}; lower the learning rate")
+            raise DivergedError(
+                f"the training has diverged: the loss is {value} at step {self.step}; expected a finite one, "
+                "lower the learning rate"
+            )
         return {"loss": value, **{name: float(losses[name].detach()) for name in SHOWN if name in losses}}

@@ -27,7 +27,8 @@ def striped(height: int = 32, width: int = 64) -> Sample:
     id_map[:, width // 2 :] = 70000
     image = torch.where(id_map == 1, 50, 200).to(torch.uint8).expand(3, -1, -1).contiguous()
     area = height * width // 2
-    return Sample(image, id_map, (Segment(1, 0, False, False, area), Segment(70000, 4, True, False, area)), 9, "9.jpg")
+    segments = (Segment(1, 0, False, False, area), Segment(70000, 4, True, False, area))
+    return Sample(image, id_map, segments, 9, "9.jpg", 9)
 
 
 @pytest.mark.parametrize("name", ["crop", "large_scale_jitter"])
@@ -101,7 +102,7 @@ def test_jitter_resizes_as_pil_does(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     image, ids = rng.integers(0, 256, (30, 40, 3), np.uint8), rng.integers(1, 2**24, (30, 40)).astype(np.int32)
     segments = tuple(Segment(int(i), 0, True, False, 1) for i in np.unique(ids))
-    original = Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(ids), segments, 1, "1.jpg")
+    original = Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(ids), segments, 1, "1.jpg", 1)
     flip = next(seed for seed in range(9) if torch.rand((), generator=seeded(seed)) < 0.5)  # one that keeps left left
     sample = large_scale_jitter(original, 80, seeded(flip))
     height, width = 45, 60  # 40 fits into 0.75 x 80
@@ -114,7 +115,8 @@ def test_jitter_resizes_as_pil_does(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_jitter_places_the_crop_along_the_diagonal() -> None:
     ramp = torch.arange(64, dtype=torch.uint8) * 4
     image = torch.stack([ramp[:, None].expand(64, 64), ramp[None].expand(64, 64), ramp[None].expand(64, 64)])
-    original = Sample(image, torch.ones(64, 64, dtype=torch.int32), (Segment(1, 0, False, False, 4096),), 1, "1.jpg")
+    segments = (Segment(1, 0, False, False, 4096),)
+    original = Sample(image, torch.ones(64, 64, dtype=torch.int32), segments, 1, "1.jpg", 1)
     tops = set()
     for seed in range(60):
         sample = large_scale_jitter(original, 64, seeded(seed))
@@ -133,7 +135,7 @@ def test_an_image_one_pixel_high_survives_every_scale() -> None:
 
 
 def test_an_image_without_segments_stays_one() -> None:
-    empty = Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.int32), (), 1, "1.jpg")
+    empty = Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.int32), (), 1, "1.jpg", 1)
     for name in AUGMENTATIONS:
         sample = augmentation(name)(empty, 16, seeded(0))
         assert sample.segments == () and not sample.id_map.any()

@@ -33,6 +33,11 @@ def test_reads_the_official_conversion(cityscapes_root: Path) -> None:
 def test_images_are_numbered_in_the_order_of_their_names(cityscapes_root: Path) -> None:
     samples = list(open_cityscapes(cityscapes_root))
     assert [sample.image_id for sample in samples] == [0, 1, 2]
+    assert [sample.own_id for sample in samples] == [
+        "aachen_000000_000019",
+        "aachen_000001_000019",
+        "ulm_000000_000019",
+    ]
     assert [int(sample.image[0, 0, 0]) for sample in samples] == [0, 1, 2], "each from its own file"
     assert samples[2].file_name == "ulm_000000_000019_gtFine_leftImg8bit.png"
     (first,) = open_cityscapes(cityscapes_root, limit=1)

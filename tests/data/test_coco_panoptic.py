@@ -39,7 +39,7 @@ def segment(content: dict[str, Any]) -> dict[str, Any]:
 def test_reads_samples_in_the_order_of_image_ids(coco_root: Path) -> None:
     dataset = CocoPanoptic(coco_root)
     empty, sample = list(dataset)
-    assert [empty.image_id, sample.image_id] == [3, 7]
+    assert [empty.image_id, sample.image_id] == [empty.own_id, sample.own_id] == [3, 7]
     assert empty.segments == () and not empty.id_map.any()
     assert sample.image.dtype == torch.uint8 and sample.image.shape == (3, 4, 6)
     assert sample.file_name == "7.jpg"
@@ -122,6 +122,7 @@ def test_a_layout_that_is_there_is_known_by_its_annotations(coco_root: Path) -> 
         (lambda c: c["categories"][1].pop("isthing"), r"json: category 2 of 2 not .* \(has no field 'isthing'\)"),
         (lambda c: c["images"][0].pop("height"), r"json: image 7 not .* \(has no field 'height'\)"),
         (lambda c: c["images"][0].update(id="7"), r"json: not in the COCO panoptic format \(TypeError"),
+        (lambda c: segment(c).update(id=9), "json: image 7 has two segments of id 9; expected ids that are unique"),
         (lambda c: segment(c).pop("area"), r"json: image 7 not .* \(has no field 'area'\)"),
         (lambda c: segment(c).update(area="big"), r"json: image 7 not .* \(ValueError: .*'big'\)"),
     ],
@@ -185,6 +186,44 @@ def test_a_broken_image(coco_root: Path) -> None:
     with pytest.raises(InputError, match=r"3.jpg: cannot be read as an image") as caught:
         CocoPanoptic(coco_root)[0]
     assert "expected a whole JPEG or PNG" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [(b"\0DAT", "broken PNG file"), (b"IDA\xd4", "broken PNG file"), (b"abcD", "truncated")],
+)
+def test_a_png_with_a_spoilt_chunk_is_refused(name: bytes, why: str, coco_root: Path) -> None:
+    """Pillow raises a SyntaxError for what is no chunk's name, once the image is open."""
+    path = coco_root / "panoptic_val2017/3.png"
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    Image.fromarray(noise).save(path, compress_level=0)
+    content = path.read_bytes()
+    first = content.index(b"IDAT")
+    later = content.index(b"IDAT", first + 4)
+    path.write_bytes(content[:later] + name + content[later + 4 :])
+    assert_no_image(coco_root, path, why)
+
+
+def test_a_png_with_a_header_that_is_cut_short_is_refused(coco_root: Path) -> None:
+    """A ValueError of Pillow's."""
+    path = coco_root / "panoptic_val2017/3.png"
+    content = path.read_bytes()
+    assert content[8:16] == b"\0\0\0\rIHDR"
+    path.write_bytes(content[:8] + b"\0\0\0\0IHDR" + content[16:])
+    assert_no_image(coco_root, path, "Truncated IHDR")
+
+
+def test_an_image_that_claims_to_be_enormous_is_refused(coco_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 11)  # a half of what the images have
+    assert_no_image(coco_root, coco_root / "val2017/3.jpg", "exceeds limit of 22 pixels")
+
+
+def assert_no_image(root: Path, path: Path, why: str) -> None:
+    with pytest.raises(
+        InputError, match=f"^{re.escape(str(path))}: cannot be read as an image .*{why}.*expected a whole"
+    ) as caught:
+        CocoPanoptic(root)[0]
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["val2017/7.jpg", "panoptic_val2017/7.png"])

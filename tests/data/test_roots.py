@@ -19,7 +19,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_path_wins_then_our_variable_then_detectron2s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("theirs/coco", "ours/coco", "ours/cityscapes", "path"):
+    for name in ("theirs/coco/annotations", "ours/coco/annotations", "ours/cityscapes/gtFine", "path/annotations"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "theirs"))
     assert find_root(None, "coco") == tmp_path / "theirs/coco"
@@ -46,6 +46,21 @@ def test_a_root_that_is_not_there_is_no_reason_to_look_elsewhere(
         find_root(None, "coco")
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/gone not found") + ".*because of the data root"):
         find_root(tmp_path / "gone", "coco")
+
+
+def test_a_root_of_the_other_layout_is_refused_by_what_named_it(
+    coco_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = "has the layout of coco; expected cityscapes's, correct"
+    with pytest.raises(InputError, match=f"^{re.escape(str(coco_root))} {expected} the data root or ask for coco$"):
+        find_root(coco_root, "cityscapes")
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/cityscapes").symlink_to(coco_root)
+    monkeypatch.setenv("EFFBENCH_DATASETS", str(tmp_path / "sets"))
+    with pytest.raises(InputError, match=f"{expected} EFFBENCH_DATASETS={re.escape(str(tmp_path / 'sets'))} or ask"):
+        find_root(None, "cityscapes")
+    with pytest.raises(InputError, match="has neither of the layouts"):
+        find_root(tmp_path / "sets", "coco")
 
 
 def test_either_layout_is_opened(coco_root: Path, cityscapes_root: Path) -> None:

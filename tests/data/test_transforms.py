@@ -20,7 +20,7 @@ def sample() -> Sample:
     id_map[:, :5] = 5
     id_map[:, 9] = 6
     segments = (Segment(5, 2, True, False, 40), Segment(6, 0, False, False, 8))
-    return Sample(image, id_map, segments, 1, "1.jpg")
+    return Sample(image, id_map, segments, 1, "1.jpg", 1)
 
 
 @pytest.mark.parametrize(

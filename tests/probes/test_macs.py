@@ -224,12 +224,12 @@ def test_a_count_of_another_model_is_noticed() -> None:
 @pytest.mark.slow
 def test_all_systems_at_all_sizes_take_under_a_minute() -> None:
     """Two backbones, four protocols. The suite does it in two processes; this is one, with its own fresh counts."""
-    from effbench.suites.systems import SYSTEMS
+    from effbench.suites.systems import COUNTED
 
     macs._shared.clear()
     began = time.process_time()
     for backbone in ("r50", "swin_t"):
-        for system in SYSTEMS:
+        for system in COUNTED:
             for size in ("cityscapes", "coco", "coco:first30", "coco:first100"):
                 classes = 19 if size == "cityscapes" else 133
                 macs.measure(
@@ -293,6 +293,9 @@ def small(encoder: str, **settings: Any) -> Segmenter:
         *(("mask2former", {"embedding": kind}) for kind in ("max_pool", "avg_pool", "depthwise", "none")),
         ("proscale", {"p": (0, 1, 2), "recalibration": "transposed"}),
         ("proscale", {"p": (2, 1, 1), "recalibration": "released_conv", "residual": True}),
+        ("rt", {"fused": True, "embedding": "none"}),
+        ("convnext_unet", {"squeeze_excite": False, "n": (1, 2, 1), "d": (64, 32, 32)}),
+        ("mask2former", {"res2": False, "embedding": "none"}),
     ],
 )
 def test_fvcore_counts_the_same_on_real_tensors(encoder: str, settings: dict) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,23 @@ def test_our_reader_reads_it_back(tmp_path: Path) -> None:
         assert all(s.area == (np.asarray(image.id_map) == s.id).sum() for s in sample.segments)
 
 
+def test_an_image_whose_id_is_a_name_keeps_it(tmp_path: Path) -> None:
+    with PanopticWriter(tmp_path, CATEGORIES) as writer:
+        writer.add("ulm_000000_000019", "ulm.png", IMAGE)
+    content = json.loads((tmp_path / "panoptic.json").read_text())
+    assert content["images"][0]["id"] == content["annotations"][0]["image_id"] == "ulm_000000_000019"
+    assert content["annotations"][0]["file_name"] == "ulm_000000_000019.png"
+    assert os.listdir(tmp_path / "panoptic") == ["ulm_000000_000019.png"]
+
+
+@pytest.mark.parametrize("own_id", ["", "../photo", "/photo", "a\0b"])
+def test_an_id_that_leads_elsewhere_is_refused(own_id: str, tmp_path: Path) -> None:
+    writer = PanopticWriter(tmp_path / "out", CATEGORIES)
+    with pytest.raises(InputError, match="cannot name a file; expected a name without '/'"):
+        writer.add(own_id, "1.jpg", IMAGE)
+    assert os.listdir(tmp_path / "out/panoptic") == []
+
+
 def test_an_interrupted_run_leaves_no_json(tmp_path: Path) -> None:
     def interrupted() -> None:
         with PanopticWriter(tmp_path, CATEGORIES) as writer:
@@ -105,6 +124,22 @@ def test_a_png_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "panoptic").rmdir()
     with pytest.raises(InputError, match="cannot be written"):
         writer.add(1, "1.jpg", IMAGE)
+
+
+@pytest.mark.parametrize(("size", "file"), [(10, "000000000001.png"), (200, "panoptic.json")])
+def test_a_full_disk_leaves_no_half_json(
+    size: int, file: str, tmp_path: Path, quota: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    def export() -> None:
+        with PanopticWriter(tmp_path, CATEGORIES) as writer:
+            writer.add(1, "1.jpg", IMAGE)
+
+    with pytest.raises(InputError, match=f"{file} cannot be written .*File too large") as raised, quota(size):
+        export()
+    assert "\n" not in str(raised.value)
+    assert os.listdir(tmp_path) == ["panoptic"]
+    export()
+    assert len(json.loads((tmp_path / "panoptic.json").read_text())["annotations"]) == 1
 
 
 @pytest.mark.parametrize(

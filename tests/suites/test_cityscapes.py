@@ -36,7 +36,8 @@ def test_a_data_root_means_smoke(cityscapes_smoke: Plan) -> None:
 
 def test_some_of_the_systems() -> None:
     plan = SUITE.plan(Options(systems=("rt",)))
-    assert {task.cell.system for task in plan.tasks} == {"rt", "rt(fused=True, embedding=none)"}
+    assert {task.cell.encoder for task in plan.tasks} == {"rt"}
+    assert len({task.cell.system for task in plan.tasks}) == 4, "fused or not, with and without the 3x3 convolution"
 
 
 @pytest.mark.parametrize(

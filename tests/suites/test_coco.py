@@ -98,7 +98,11 @@ def test_planning_twice_gives_the_same_cells(quick: Plan) -> None:
     ("chosen", "trained", "counted"),
     [
         (("fpn",), ["fpn"], ["fpn"]),
-        (("rt",), ["rt"], ["rt", "rt(fused=True, embedding=none)"]),
+        (
+            ("rt",),
+            ["rt"],
+            ["rt", "rt(fused=True)", "rt(embedding=none)", "rt(fused=True, embedding=none)"],
+        ),
         (
             ("proscale",),
             ["proscale(p=(3,3,3))", "proscale(p=(1,1,1))"],

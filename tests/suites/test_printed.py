@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -11,7 +12,7 @@ from effbench.probes import macs
 from effbench.probes.base import Context
 from effbench.study.cell import Cell
 from effbench.study.suite import Options, Published, find_suite
-from effbench.suites.systems import COUNTED, RT_FUSED
+from effbench.suites.systems import COUNTED, RT, RT_FUSED_NO_CONV
 
 Key = tuple[str, str, str]
 UNEXPLAINED = {"coco:first30": 10.88, "1024x2048": 25.18}
@@ -42,7 +43,7 @@ def test_every_row_is_of_a_system_and_an_input_that_are_counted(suite: str) -> N
         assert row.system in labels
         assert key(row) in cells
         assert row.metric in ("gmacs_encoder", "gmacs_total")
-        assert row.source.endswith(("Table 1", "Table 2"))
+        assert re.search(r"Table \d", row.source)
 
 
 def test_no_row_is_there_twice(suite: str) -> None:
@@ -53,6 +54,8 @@ def test_no_row_is_there_twice(suite: str) -> None:
 def test_encoder_and_total_stand_together(suite: str) -> None:
     values = {(row.source, *key(row), row.metric): row.value for row in find_suite(suite).published}
     for (*row, metric), value in values.items():
+        if row[0].endswith("C1"):
+            continue  # whose total is not printed
         encoder, total = values[*row, "gmacs_encoder"], values[*row, "gmacs_total"]
         assert 0 < encoder < total, (row, metric, value)
 
@@ -81,12 +84,17 @@ def differences(suite: str) -> Iterator[tuple[Published, float]]:
 def test_the_printed_costs_are_reproduced(suite: str) -> None:
     """To a tenth of a percent, or half a GMAC where the print has no decimals left, as from 100 on it often has not.
 
-    The form of RT-M2F is inferred from its encoder alone, so that half a GMAC must do for that, too.
+    The form of RT-M2F is inferred from its encoder alone, so that half a GMAC must do for that, too. What the suites'
+    remarks say of the other rows is held to here.
     """
     for row, difference in differences(suite):
-        if row.system == RT_FUSED.label and row.metric == "gmacs_total":
+        if row.system == RT_FUSED_NO_CONV.label and row.metric == "gmacs_total":
             assert difference == pytest.approx(UNEXPLAINED[row.size], abs=0.05), row
-        elif row.system == RT_FUSED.label or (row.value >= 100 and row.value == math.floor(row.value)):
+        elif row.system == RT.label or row.source.endswith("C1"):
+            assert difference > 0.1 * row.value, "stands beside the print, which means something else"
+        elif (row.source, row.backbone, row.metric) == ("ECO-M2F, Table 2", "r50", "gmacs_encoder"):
+            assert difference == pytest.approx(291.20 - 281.13, abs=0.01), "printed is Swin-T's"
+        elif row.system == RT_FUSED_NO_CONV.label or (row.value >= 100 and row.value == math.floor(row.value)):
             assert abs(difference) < 0.5, row
         else:
             assert abs(difference) < 1e-3 * row.value, row

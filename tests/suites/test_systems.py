@@ -7,13 +7,26 @@ import pytest
 from effbench.encoders.registry import registered, setting_defaults
 from effbench.errors import InputError
 from effbench.study.suite import System
-from effbench.suites.systems import BASELINE, COUNTED, NARROW, P222, RT_FUSED, SYSTEMS, chosen, counted
+from effbench.suites.systems import (
+    BASELINE,
+    COUNTED,
+    LITE_LPE,
+    NARROW,
+    P222,
+    RT_FUSED,
+    RT_FUSED_NO_CONV,
+    RT_NO_CONV,
+    SYSTEMS,
+    chosen,
+    counted,
+)
 
 
-def test_eight_are_trained_and_ten_are_counted_in_one_order() -> None:
-    assert (len(SYSTEMS), len(COUNTED)) == (8, 10)
+def test_eight_are_trained_and_thirteen_are_counted_in_one_order() -> None:
+    assert (len(SYSTEMS), len(COUNTED)) == (8, 13)
     assert [system for system in COUNTED if system in SYSTEMS] == list(SYSTEMS)
-    assert {system.label for system in COUNTED} - {s.label for s in SYSTEMS} == {RT_FUSED.label, P222.label}
+    only = {P222, LITE_LPE, RT_FUSED, RT_NO_CONV, RT_FUSED_NO_CONV}
+    assert set(COUNTED) - set(SYSTEMS) == only
     assert SYSTEMS[0] == BASELINE
     assert len({system.label for system in COUNTED}) == len(COUNTED)
 
@@ -56,10 +69,11 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None
 @pytest.mark.parametrize(
     ("names", "more"),
     [
-        ((), [RT_FUSED, P222]),
-        (("rt",), [RT_FUSED]),
+        ((), [s for s in COUNTED if s not in SYSTEMS]),
+        (("rt",), [RT_FUSED, RT_NO_CONV, RT_FUSED_NO_CONV]),
         (("proscale(p=(3,3,3))",), [P222]),
-        (("fpn", "lite"), []),
+        (("fpn", "lite"), [LITE_LPE]),
+        (("fpn", "mask2former"), []),
     ],
 )
 def test_what_is_only_counted_comes_with_its_encoder(names: tuple[str, ...], more: list[System]) -> None:

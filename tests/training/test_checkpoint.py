@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from effbench.errors import InputError
-from effbench.training.checkpoint import load, replacing, save_atomic
+from effbench.training.checkpoint import check_same, load, save_atomic
 
 Quota = Callable[[int], AbstractContextManager[None]]
 STATE = {"step": 3, "model": {"weight": torch.arange(4.0)}, "name": "fpn"}
@@ -102,17 +101,6 @@ def test_so_does_one_that_says_so_late(call: str, path: Path, monkeypatch: pytes
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_any_file_is_replaced_whole_or_not_at_all(path: Path) -> None:
-    with replacing(path) as file:
-        file.write(b"first")
-        assert not path.exists()
-    with contextlib.suppress(KeyboardInterrupt), replacing(path) as file:
-        file.write(b"second")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"first"
-    assert list(path.parent.iterdir()) == [path]
-
-
 # --- a file that is no checkpoint ------------------------------------------------------------------------------------
 
 
@@ -159,3 +147,21 @@ def test_something_else_that_torch_saved_is_refused(path: Path) -> None:
 def test_a_file_that_is_not_there_is_said_to_be_missing(path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"training\.pt"):
         load(path)
+
+
+# --- a checkpoint of something else ----------------------------------------------------------------------------------
+
+
+def test_what_differs_is_counted_and_named(path: Path) -> None:
+    own = {"step": 1, "a": torch.zeros(2), "b": torch.zeros(3), **{f"own{i}": torch.zeros(1) for i in range(7)}}
+    check_same(own, {name: value + 1 for name, value in own.items()}, path)
+    found = {"step": 2, "a": torch.zeros(2, 1), "b": "no tensor", "new": torch.zeros(1)}
+    with pytest.raises(InputError) as raised:
+        check_same(own, found, path)
+    message = str(raised.value)
+    assert message.startswith(f"{path} is of another architecture than the model that it is for: ")
+    assert (
+        "7 missing (own0, own1, own2, own3, own4 and 2 more), 1 unexpected (new), 2 of another shape (a, b); "
+        in message
+    )
+    assert message.endswith("remove it and train again") and "\n" not in message

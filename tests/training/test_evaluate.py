@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from effbench.data.cityscapes import open_cityscapes
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.transforms import pad_to
 from effbench.encoders.contract import EncoderOutput
@@ -133,6 +135,28 @@ def test_predictions_are_exported_as_they_were_scored(data: CocoPanoptic, tiny_r
     for truth, sample in zip(data, written, strict=True):
         assert sorted(s.category for s in sample.segments) == sorted(s.category for s in truth.segments)
         assert torch.equal(sample.id_map == 0, truth.id_map == 0)
+
+
+def test_an_export_joins_the_ground_truth_by_its_image_ids(cityscapes_root: Path, tmp_path: Path) -> None:
+    """As panopticapi and cityscapesScripts do: from the truth's `image_id` to the prediction's PNG."""
+    data = open_cityscapes(cityscapes_root)
+    with PanopticWriter(tmp_path / "out", data.categories) as writer:
+        evaluate(Oracle(data), data, Inference(), export=writer)
+    truth = json.loads((cityscapes_root / "gtFine/cityscapes_panoptic_val.json").read_text())
+    written = json.loads((tmp_path / "out/panoptic.json").read_text())
+    found = {row["image_id"]: row for row in written["annotations"]}
+    assert found.keys() == {row["image_id"] for row in truth["annotations"]}
+    assert {row["id"]: row["file_name"] for row in written["images"]} == {
+        row["id"]: row["file_name"] for row in truth["images"]
+    }
+    for row in truth["annotations"]:
+        theirs = np.asarray(Image.open(cityscapes_root / "gtFine/cityscapes_panoptic_val" / row["file_name"]))
+        ours = np.asarray(Image.open(tmp_path / "out/panoptic" / found[row["image_id"]]["file_name"]))
+        assert np.array_equal(theirs.any(-1), ours.any(-1))
+        areas = [
+            sorted((s["category_id"], s["area"]) for s in one["segments_info"]) for one in (row, found[row["image_id"]])
+        ]
+        assert areas[0] == areas[1]
 
 
 def test_images_reach_the_model_as_floats_between_0_and_1_at_their_own_size(data: CocoPanoptic) -> None:

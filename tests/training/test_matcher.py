@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from effbench.errors import DivergedError
 from effbench.training.criterion import sample_points
 from effbench.training.matcher import assign, match_costs
 
@@ -76,6 +77,12 @@ def test_assignment_is_the_cheapest_of_all(queries: int, targets: int) -> None:
         for chosen in itertools.permutations(range(len(table)), table.shape[1])
     )
     assert cost[rows, columns].sum().item() == pytest.approx(cheapest, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_costs_that_are_no_numbers_are_refused_with_advice(value: float) -> None:
+    with pytest.raises(DivergedError, match="expected finite ones, lower the learning rate"):
+        assign(torch.tensor([[0.0, value]]))
 
 
 def test_no_targets_no_matches() -> None:

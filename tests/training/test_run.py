@@ -117,7 +117,7 @@ def test_weights_of_another_architecture_are_named_by_what_differs(
     with pytest.raises(InputError) as raised:
         run.load_model(trained)
     message = str(raised.value)
-    assert "weights.pt is of another architecture than model.json says" in message
+    assert "weights.pt is of another architecture than the model that it is for" in message
     assert f"{len(own - other.keys())} missing (encoder.adapter_2" in message
     assert f"{len(other.keys() - own)} unexpected (encoder.input_proj" in message
     assert f"and {len(other.keys() - own) - 5} more)" in message

@@ -17,7 +17,7 @@ from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.embedded_categories import CATEGORIES
 from effbench.data.memory import InMemory
 from effbench.data.transforms import Target
-from effbench.errors import InputError
+from effbench.errors import DivergedError, InputError
 from effbench.models.segmenter import Segmenter
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.criterion import CriterionSettings
@@ -99,8 +99,33 @@ def test_a_checkpoint_of_another_model_is_refused(
     trainer = Trainer(make_model(), tiny_data, CLASSES, make_recipe(), checkpoint)
     trainer.model.decoder.class_embed = torch.nn.Linear(64, 3)
     trainer.save()
-    with pytest.raises(InputError, match=r"training\.pt is of another model: size mismatch for decoder.class_embed"):
+    differ = (
+        r"none missing, none unexpected, 2 of another shape \(decoder.class_embed.bias, decoder.class_embed.weight\)"
+    )
+    with pytest.raises(InputError, match=rf"training\.pt is of another architecture than .*: {differ}") as raised:
         Trainer(make_model(), tiny_data, CLASSES, make_recipe(), checkpoint).run()
+    assert "\n" not in str(raised.value)
+
+
+def test_so_are_one_of_other_classes_bare_weights_and_another_optimiser(
+    make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "training.pt"
+
+    def refused(message: str) -> None:
+        with pytest.raises(InputError, match=message) as raised:
+            Trainer(make_model(), tiny_data, CLASSES, make_recipe(), checkpoint).run()
+        assert "\n" not in str(raised.value)
+
+    model = make_model()
+    Trainer(model, tiny_data, CLASSES + 1, make_recipe(), checkpoint).save()
+    refused(r"2 of another shape \(classify.bias, classify.weight\)")
+    save_atomic(model.state_dict(), checkpoint)
+    refused(r"5 missing \(model, optimizer, pixel, seconds, step\), \d+ unexpected \(")
+    trainer = Trainer(model, tiny_data, CLASSES, make_recipe(), checkpoint)
+    trainer.optimizer = torch.optim.AdamW(model.parameters())
+    trainer.save()
+    refused(r"training\.pt is of another optimiser \(.*parameter groups\); expected .* remove it to begin anew")
 
 
 def test_a_number_of_loading_processes_below_zero_is_refused(
@@ -276,8 +301,9 @@ def test_a_loss_that_is_no_number_stops_the_training_with_advice(
     with torch.no_grad():
         model.encoder.mask_features.weight.fill_(math.nan)
     recipe = make_recipe(criterion=CriterionSettings(sampling=sampling, points=256))
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+    with pytest.raises(DivergedError, match="lower the learning rate") as raised:
         train(model, tiny_data, recipe)
+    assert isinstance(raised.value, FloatingPointError) and "\n" not in str(raised.value)
 
 
 # --- the pixel loss --------------------------------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""All losses of a training step as one module, so that several processes can average the gradients of all of them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from effbench.data.transforms import Target
+from effbench.models.segmenter import Segmenter
+from effbench.training.criterion import SetCriterion
+from effbench.training.distributed import mean_over_processes
+
+
+class PixelClassifier(nn.Module):
+    """Class of every pixel from the mask features: a training-time companion that teaches the features early."""
+
+    def __init__(self, mask_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Conv2d(mask_dim, num_classes, 1)
+
+    def loss(self, mask_features: Tensor, targets: list[Target]) -> Tensor:
+        """Cross-entropy of mask_features (B, C, H/4, W/4), averaged inside each segment, then over the segments.
+
+        So a small thing counts as much as a wide background. A stride-4 pixel takes part in a segment as far as
+        the segment covers its 4x4 pixels.
+        """
+        logits = self.classify(mask_features)
+        losses = [logits.sum() * 0]  # a batch without a segment teaches nothing, but has a gradient
+        for image, target in zip(logits, targets, strict=True):
+            share = F.avg_pool2d(target.masks.to(logits.dtype)[:, None], 4)[:, 0]  # (N, H/4, W/4)
+            entropy = -image.log_softmax(0)[target.labels]
+            losses.append((entropy * share).flatten(1).sum(1) / share.flatten(1).sum(1).clamp(min=1e-6))
+        segments = mean_over_processes(sum(len(target.labels) for target in targets), logits.device)
+        return torch.cat([loss.reshape(-1) for loss in losses]).sum() / max(segments, 1)
+
+
+class TrainingLosses(nn.Module):
+    """The segmenter and its companion, from images to weighted losses by name."""
+
+    def __init__(self, model: Segmenter, pixel: PixelClassifier, criterion: SetCriterion, pixel_weight: float) -> None:
+        super().__init__()
+        self.model, self.pixel = model, pixel
+        self.criterion, self.pixel_weight = criterion, pixel_weight
+
+    def forward(self, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        """images (B, 3, H, W) in [0, 1], a target for each: the losses of `SetCriterion`, and `pixel` if it counts."""
+        output = self.model(images)
+        losses = self.criterion(output.predictions, targets)
+        if self.pixel_weight:
+            losses["pixel"] = self.pixel_weight * self.pixel.loss(output.encoded.mask_features, targets)
+        return losses
