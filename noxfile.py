@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+import time
 from pathlib import Path
 
 import nox
@@ -20,6 +21,7 @@ nox.options.sessions = ["tests", "lint"]
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".nox" / "effbench"
+BENCHMARK_PROCESSES = 5
 
 
 @nox.session
@@ -38,6 +40,20 @@ def cityscapes_suite(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; options of pytest follow: -- -m slow."""
     run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time encoders, operator, MAC table and PQ for `effbench compare`; options of pytest follow: -- -k fpn."""
+    prepare(session, ENVIRONMENT)
+    say = "from effbench.study.environment import machine; print(machine())"
+    machine = session.run(str(ENVIRONMENT / "bin" / "python"), "-c", say, external=True, silent=True)
+    folder = ROOT / "results" / str(machine).split()[-1] / "benchmarks" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    folder.mkdir(parents=True)
+    for process in range(1, BENCHMARK_PROCESSES + 1):  # what a comparison replicates is the process
+        file = f"--benchmark-json={folder / f'{process}.json'}"
+        run(session, "pytest", "tests/benchmarks", "-m", "benchmark", file, *session.posargs)
+    session.log(f"Compare with another folder beside it: effbench compare BEFORE {folder}")
 
 
 @nox.session

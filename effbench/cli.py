@@ -1,4 +1,4 @@
-"""The command line: `effbench list | run | report | macs | train | eval | check`."""
+"""The command line: `effbench list | run | report | macs | train | eval`, and what effbench/commands has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from effbench.commands import check
+from effbench.commands import aa, check, compare, doctor
 from effbench.encoders.contract import SettingError
 from effbench.errors import InputError
 
@@ -359,7 +359,8 @@ def evaluate(
         print(json.dumps(scores))
 
 
-app.command("check")(check.check)
+for command in (aa.aa, check.check, compare.compare, doctor.doctor):
+    app.command(command.__name__)(command)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class FakeSession:
     def log(self, message: str) -> None:
         pass
 
-    def run(self, *command: str, external: bool) -> None:
+    def run(self, *command: str, external: bool, silent: bool = False) -> str:
         assert external
         self.commands.append(command)
         if self.fails_at in command:
@@ -30,6 +30,7 @@ class FakeSession:
             python = Path(command[-1]) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
             python.touch()
+        return "cpu-2c\n" if silent else ""
 
     def kinds(self) -> list[str]:
         return [kind for command in self.commands for kind in ("venv", "pip") if kind in command]
@@ -106,3 +107,18 @@ def test_sessions_pass_their_arguments_on(noxfile: ModuleType, monkeypatch: pyte
     program, *arguments = session.commands[-1]
     assert Path(program) == tmp_path / "environment" / "bin" / "effbench"
     assert arguments == ["run", "coco", "--data-root", "X"]
+
+
+def test_benchmarks_leave_a_file_of_each_fresh_process(
+    noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(noxfile, "ENVIRONMENT", tmp_path / "environment")
+    session = FakeSession()
+    session.posargs = ["-k", "fpn"]  # type: ignore[attr-defined]
+    noxfile.bench(session)
+    (folder,) = (tmp_path / "results/cpu-2c/benchmarks").iterdir()
+    runs = [command[1:] for command in session.commands if Path(command[0]).name == "pytest"]
+    assert runs == [
+        ("tests/benchmarks", "-m", "benchmark", f"--benchmark-json={folder}/{number}.json", "-k", "fpn")
+        for number in range(1, 6)
+    ]

@@ -1,14 +1,15 @@
 """Time of the encoder's forward: backbone maps in, mask features and three scales out.
 
-The clock is the host's, with the device synchronised at both ends. Nothing but the encoder is inside it. All
-samples are kept, none is dropped, and none is called best.
+A sample is the device's time where the device has a clock of its own, else the host's with nothing but the encoder
+inside; both are in the record. All samples are kept, none is dropped, and none is called best. The caches are warm:
+one input follows itself.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +17,23 @@ from torch import Tensor
 
 from effbench.data.roots import open_split, test_size
 from effbench.data.transforms import resize_shortest
-from effbench.encoders.contract import Encoder
 from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE, Segmenter
-from effbench.probes.base import Context, Measurement, needs_device, parse_size, segmenter
+from effbench.probes import conditions
+from effbench.probes.base import Context, Measurement, parse_size, segmenter
+from effbench.probes.clocks import Clock, Run, Sample, clock, launch_bound, synchronisations
+from effbench.probes.modes import as_run, capture, graph_breaks
+from effbench.probes.neighbours import processes
+from effbench.probes.warm_up import warm_up
+from effbench.probes.watch import Watch
 from effbench.study.cell import Cell
+from effbench.study.statistics import drift
 
 NAME = "latency"
-VERSION = "1"
-INSIDE = "one forward of the encoder, from backbone maps to its output"
-missing = needs_device
+VERSION = "2"
+INSIDE = "one forward of the encoder on a batch, from backbone maps to its output"
+missing = conditions.missing
 
-LEAST_WARM_UP, MOST_WARM_UP, FLAT = 2, 5, 0.05
 Pyramid = Mapping[str, Tensor]
 
 
@@ -36,56 +42,77 @@ def measure(cell: Cell, context: Context) -> Measurement:
     """Seconds per forward.
 
     `cell.size` "HxW" times random maps of that image's pyramid; "data" times the maps that the backbone makes of
-    the data root's first `options["images"]` photos, resized to 800/1333. `options["samples"]` are taken in all.
+    the data root's first `options["images"]` photos, resized to 800/1333. `options["samples"]` are taken in all,
+    after a warm-up of at least `options["warm_up_s"]` (0) seconds; tf32, mode, shared: see `conditions`.
     """
+    how = conditions.conditions(cell)
+    if how.mode != "eager" and cell.size == "data":
+        raise InputError(f'mode {how.mode} with size "data"; expected a size HxW, compiled once for one size')
+    before = processes(how.device)
     torch.manual_seed(0)
-    model = segmenter(cell).eval()
-    inputs = _photos(cell, context, model) if cell.size == "data" else [_random_pyramid(cell, model)]
-    wanted = cell.options["samples"]
-    samples: list[float] = []
-    warm_up: list[float] = []
-    per_input = -(-wanted // len(inputs))
-    for i, pyramid in enumerate(inputs):
+    with how.applied():
+        model = segmenter(cell).eval()
+        inputs = _photos(cell, context, model) if cell.size == "data" else [_random_pyramid(cell, model)]
+        runs = [as_run(model.encoder, pyramid, how.mode) for pyramid in inputs]
+        timer = clock(how.device)
+        warm = warm_up(lambda: timer.time(runs[0]).host, cell.options.get("warm_up_s", 0.0))
         # the first input warms the process up, the others only meet their size once
-        warm_up += _warm_up(model.encoder, pyramid) if i == 0 else [_time(model.encoder, pyramid)]
-        for _ in range(per_input):
-            samples.append(_time(model.encoder, pyramid))
-            context.report(done=len(samples), total=per_input * len(inputs), ms=1000 * samples[-1])
-    return Measurement(
-        samples,
-        "s",
-        {
-            "inside": INSIDE,
-            "clock": "host",
-            "warm_up": warm_up,
-            "sizes": [_size(p) for p in inputs],
-        },
-        model.encoder.implementation(),
-    )
+        met = [timer.time(run).host for run in runs[1:]]
+        with Watch(how, before) as watch:
+            samples = _samples(runs, timer, cell.options["samples"], context)
+            waiting = launch_bound(*_medians(samples))
+            replayed = _replayed(runs[0], timer, len(samples)) if waiting and how.mode == "eager" else None
+    detail = {
+        "inside": INSIDE,
+        **watch.to_json(samples),
+        **by_clock(samples),
+        "warm_up": [*warm.times, *met],
+        "warm_up_flat": warm.flat,
+        "sizes": [_size(p) for p in inputs],
+        "launch_bound": waiting,
+        "synchronisations": synchronisations(runs[0], how.device),
+        "graph": replayed,
+        "graph_breaks": graph_breaks() if how.mode == "compile" else None,
+    }
+    return Measurement(detail[detail["clock"]], "s", detail, model.encoder.implementation())
 
 
-def _time(encoder: Encoder, pyramid: Pyramid) -> float:
-    _synchronise(pyramid)
-    start = time.perf_counter()
-    encoder(pyramid)
-    _synchronise(pyramid)
-    return time.perf_counter() - start
+def by_clock(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Seconds by each clock (`device` is None where there is none), which of the two is meant, and the drift in it."""
+    host = [sample.host for sample in samples]
+    device = [sample.device for sample in samples if sample.device is not None] or None
+    return {
+        "clock": "device" if device else "host",
+        "host": host,
+        "device": device,
+        "drift": drift(device or host) if len(samples) > 1 else None,
+    }
 
 
-def _synchronise(pyramid: Pyramid) -> None:
-    if pyramid["res5"].is_cuda:
-        torch.cuda.synchronize()
+def _samples(runs: Sequence[Run], timer: Clock, wanted: int, context: Context) -> list[Sample]:
+    """As many samples of each run as make `wanted` in all, rounded up."""
+    samples: list[Sample] = []
+    per_run = -(-wanted // len(runs))
+    for run in runs:
+        for _ in range(per_run):
+            samples.append(timer.time(run))
+            context.report(done=len(samples), total=per_run * len(runs), ms=1000 * samples[-1].host)
+    return samples
 
 
-def _warm_up(encoder: Encoder, pyramid: Pyramid) -> list[float]:
-    """Run until the last two times are within 5% of each other, but not forever."""
-    times: list[float] = []
-    while len(times) < MOST_WARM_UP:
-        times.append(_time(encoder, pyramid))
-        last = times[-2:]
-        if len(times) >= LEAST_WARM_UP and max(last) - min(last) < FLAT * statistics.mean(last):
-            break
-    return times
+def _medians(samples: Sequence[Sample]) -> tuple[float, float | None]:
+    device = [sample.device for sample in samples if sample.device is not None]
+    return statistics.median(s.host for s in samples), statistics.median(device) if device else None
+
+
+def _replayed(run: Run, timer: Clock, wanted: int) -> dict[str, Any]:
+    """The same work as a CUDA graph, which needs one launch: its samples by both clocks, or why it has none."""
+    try:
+        replay = capture(run)
+        warm_up(lambda: timer.time(replay).host)
+        return by_clock([timer.time(replay) for _ in range(wanted)])
+    except RuntimeError as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def _random_pyramid(cell: Cell, model: Segmenter) -> Pyramid:

@@ -89,8 +89,10 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         ),
         *_section(
             "Times",
-            "Host clock around the encoder's forward, device synchronised; a process per system, no other task of "
-            "the run beside it; all samples are in records.jsonl.",
+            "Host clock around the encoder's forward, device synchronised; no other task of the run beside it. One "
+            "process per row: what tells two processes of one system apart is not seen here, so that small differences "
+            "mean nothing (`effbench aa` measures how small). The canary is one small matrix product, timed before and "
+            "after. All samples are in records.jsonl.",
             table.timing_table(shown),
         ),
         *_checks(shown),

@@ -194,6 +194,7 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
                     "samples": str(len(record.samples)),
                     "interquartile range": f"{100 * spread(record.samples):.0f}%",
                     "warm-up runs": str(len(record.detail["warm_up"])),
+                    "canary moved": f"{100 * record.detail['canary']['moved']:+.0f}%",
                     "operator": ", ".join(record.implementation.values()) or "PyTorch",
                     "started, UTC": record.started_at.removesuffix("+00:00"),
                 }

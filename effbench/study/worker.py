@@ -49,7 +49,9 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
         measured = load_probe(task["probe"]).measure(cell, context)
         result = {
             "event": "result",
-            "status": "ok",
+            # a probe that watched the machine may find that its own samples are not to be believed
+            "status": "invalid" if "invalid" in measured.detail else "ok",
+            "reason": measured.detail.get("invalid"),
             "unit": measured.unit,
             "samples": list(measured.samples),
             # with the defaults that it ran with, which the cell does not repeat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from effbench.data.embedded import embedded_root
+from effbench.probes import canary, roofline, warm_up
 from effbench.probes.base import Context
 from effbench.study.cell import Cell
 
@@ -79,3 +81,32 @@ def crowded_root(tmp_path: Path) -> Path:
     }
     (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(content))
     return tmp_path
+
+
+@pytest.fixture
+def fake_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts an nvidia-smi in front of the path that does what a shell script says."""
+
+    def write(script: str) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return write
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm-ups and a canary that take milliseconds."""
+    monkeypatch.setitem(canary.SIDE, "cpu", 64)
+    monkeypatch.setattr(warm_up, "BLOCK_S", 0.002)
+    monkeypatch.setattr(warm_up, "MOST_S", 0.1)
+
+
+@pytest.fixture
+def small_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ceilings that take milliseconds and say little."""
+    monkeypatch.setitem(roofline.SIDE, "cpu", 64)
+    monkeypatch.setattr(roofline, "COPIED", 2**16)

@@ -1,0 +1,101 @@
+"""Eager, compiled and captured runs do the same work."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from effbench.probes import modes
+from effbench.probes.modes import as_run, capture, graph_breaks
+
+
+class Doubled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return 2 * x
+
+
+def test_an_eager_run_calls_the_module() -> None:
+    module, x = Doubled(), torch.ones(2)
+    run = as_run(module, x, "eager")
+    assert module.calls == 0
+    assert torch.equal(run(), 2 * x) and module.calls == 1
+
+
+def test_a_compiled_run_compiles_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    before = graph_breaks()
+    run = as_run(nn.ReLU(), torch.tensor([-1.0, 1.0]), "compile")
+    assert compiled == []
+    assert run().tolist() == [0, 1] and run().tolist() == [0, 1]
+    assert len(compiled) == 1
+    assert graph_breaks() == before
+
+
+def test_what_cannot_be_compiled_in_one_graph_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x + 1
+            torch._dynamo.graph_break()
+            return y * 2
+
+    before = graph_breaks()
+    as_run(Broken(), torch.ones(2), "compile")()
+    assert graph_breaks() == before + 1
+
+
+def test_a_graph_is_captured_once_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of PyTorch's notes: warm up on a side stream, capture, then nothing but replays."""
+    order: list[str] = []
+
+    class Step:
+        def __init__(self, name: str, *_: Any) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Step) -> None:
+            order.append(f"{self.name} waits for {other.name}")
+
+        def replay(self) -> None:
+            order.append("replay")
+
+        def __enter__(self) -> None:
+            order.append(f"enter {self.name}")
+
+        def __exit__(self, *_: object) -> None:
+            order.append(f"leave {self.name}")
+
+    main = Step("main")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: Step("side"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Step("graph"))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
+    replay = capture(lambda: order.append("run") or "result")
+    captured = ["enter graph", "run", "leave graph"]
+    warm = ["side waits for main", "enter side", *["run"] * modes._BEFORE_CAPTURE, "leave side", "main waits for side"]
+    assert order == [*warm, *captured]
+    assert replay() == replay() == "result"
+    assert order == [*warm, *captured, "replay", "replay"]
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_a_replay_computes_what_eager_does() -> None:
+    layer, x = nn.Linear(8, 8).cuda(), torch.randn(4, 8, device="cuda")
+    with torch.inference_mode():
+        assert torch.allclose(as_run(layer, x, "graph")(), layer(x))
