@@ -36,7 +36,7 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
         canvas = Figure(figsize=(10, 4.2), layout="constrained")
         panels = canvas.subplots(1, len(figure.x), sharey=True, squeeze=False)[0]
         for panel, (column, label) in zip(panels, figure.x.items(), strict=True):
-            looks = _looks(table)
+            looks = _looks(data)
             for name, row in data.iterrows():
                 colour, marker = looks[name]
                 low, high = intervals[name]
@@ -52,7 +52,7 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
 
 
 def _looks(table: pd.DataFrame) -> dict[Any, tuple[Any, str]]:
-    """Colour and marker of every system of a table, the same in all its figures."""
+    """Colour and marker of every system: the same in all figures of systems that are trained and timed."""
     colours = sns.color_palette("husl" if len(table) > 10 else None, n_colors=len(table))
     return dict(zip(table.index, zip(colours, itertools.cycle(MARKERS), strict=False), strict=True))
 
@@ -73,7 +73,7 @@ def savings(table: pd.DataFrame, figure: Savings, baseline: str, path: Path) -> 
         canvas = Figure(figsize=(9, 5.5))
         panel = canvas.subplots()
         panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
-        looks = _looks(table)
+        looks = _looks(ratios)  # the baseline keeps its own, which nothing here is drawn in
         for name, row in saved.iterrows():
             colour, marker = looks[name]
             panel.plot(row["macs"], row["time"], marker, color=colour, ms=9, label=name)

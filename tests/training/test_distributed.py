@@ -52,7 +52,16 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     script = Path(str(arguments[1])) / "train.py"
     script.write_text(TRAIN)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*command, str(script), *map(str, arguments)], capture_output=True, text=True, timeout=200)
+    process = subprocess.Popen(
+        [*command, str(script), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        out, err = process.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # so that it ends the processes that it started, too
+        process.communicate(timeout=60)
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def test_two_processes_end_with_the_same_weights_and_go_on_after_a_kill(tiny_root: Path, tmp_path: Path) -> None:
