@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from effbench.commands import aa, check, compare, doctor
+from effbench.commands import aa, check, compare, doctor, profile
 from effbench.encoders.contract import SettingError
 from effbench.errors import InputError
 
@@ -359,7 +359,7 @@ def evaluate(
         print(json.dumps(scores))
 
 
-for command in (aa.aa, check.check, compare.compare, doctor.doctor):
+for command in (aa.aa, check.check, compare.compare, doctor.doctor, profile.profile):
     app.command(command.__name__)(command)
 
 

@@ -77,7 +77,8 @@ QUICK_FIGURE = TradeOff(
 QUICK_SAVINGS = Savings(
     macs=f"encoder GMACs at {LATENCY['size']}",
     time="encoder ms",
-    caption=f"Encoders at {LATENCY['size']} on ResNet-50's maps, CPU: MACs in the papers' convention, median times",
+    caption=f"Encoders at {LATENCY['size']} on ResNet-50's maps, CPU, one process per system:\n"
+    "from run to run of one machine a point may move by tens of percent",
 )
 
 
