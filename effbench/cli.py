@@ -157,9 +157,10 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
     # full width and narrow apart: all columns beside each other are too many for a terminal
     narrow = {column.title: column.narrow for column in plan.columns}
     apart: dict[bool, list[str]] = {}
+    is_narrow = False
     for title in shown.columns:
-        first = next(known for known in narrow if title == known or title.startswith(known.removesuffix(" GMACs")))
-        apart.setdefault(narrow[first], []).append(title)
+        is_narrow = narrow.get(title, is_narrow)  # a printed number or a ratio stands behind the column that it is of
+        apart.setdefault(is_narrow, []).append(title)
     for is_narrow, titles in apart.items():
         width = "narrow" if is_narrow else "full width"
         table = Table(title=f"{suite.name}, profile {plan.profile}, {width}")

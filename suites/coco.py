@@ -12,13 +12,12 @@ from typing import Any
 from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.data_root import checked_root
-from effbench.study.suite import Column, Options, Plan, Savings, Suite, System, Task, TradeOff
+from effbench.study.suite import NARROW, Column, Options, Plan, Savings, Suite, System, Task, TradeOff
 from effbench.suites import printed, smoke
 from effbench.suites.systems import (
     BACKBONES,
     BASELINE,
     COCO_CLASSES,
-    NARROW,
     NARROW_MODEL,
     QUERIES,
     chosen,

@@ -8,8 +8,8 @@ from typing import Any
 
 from effbench.study.cell import Cell
 from effbench.study.data_root import DataRoot
-from effbench.study.suite import Column, Plan, System, Task
-from effbench.suites.systems import BASELINE, NARROW, NARROW_MODEL, QUERIES, counted
+from effbench.study.suite import NARROW, Column, Plan, System, Task
+from effbench.suites.systems import BASELINE, NARROW_MODEL, QUERIES, counted
 
 TRUTH_IMAGES = 100
 IMAGES = 8

@@ -34,18 +34,18 @@ def aa(
     """
     import torch
 
-    from effbench.encoders.registry import setting_defaults
     from effbench.errors import InputError
     from effbench.models.segmenter import STRIDE
     from effbench.probes.base import parse_size
     from effbench.study import aa as study
     from effbench.study.environment import machine
+    from effbench.study.suite import NARROW, System
 
     console = Console()
     height, width = parse_size(size)
     if height % STRIDE or width % STRIDE:
         raise InputError(f"size {size} is timed without padding; expected multiples of {STRIDE}")
-    settings = {name: value for name, value in study.NARROW.items() if name in setting_defaults(encoder)}
+    settings = System(encoder).fields(NARROW)["width"]
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if chosen != "cpu" and not (chosen.partition(":")[0] == "cuda" and torch.cuda.is_available()):
         raise InputError(f"device {chosen}; expected cpu, or cuda where the machine has one")

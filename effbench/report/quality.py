@@ -89,17 +89,20 @@ def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
     found = scored(records)
     base = next((record for record in found if Cell.from_json(record.cell).system == baseline), None)
     columns = (f"PQ minus {baseline}'s", "95% interval over images", "excludes 0")
-    rows = []
+    rows: list[dict[str, str]] = []
+    if base is None:
+        return pd.DataFrame(rows)
+    before = _images(base)
     for record in found:
-        if base is None or record is base:
+        if record is base:
             continue
         names = model_names(Cell.from_json(record.cell))
         if record.detail["per_image"].keys() != base.detail["per_image"].keys():
             rows.append({**names, **dict.fromkeys(columns, "-"), columns[-1]: "scored on other images"})
             continue
-        categories = {category for image in _images(base).values() for category in image}
-        categories |= {category for image in _images(record).values() for category in image}
-        difference = pq_difference(_images(base), _images(record), categories, ())["all"]
+        after = _images(record)
+        categories = {category for image in (*before.values(), *after.values()) for category in image}
+        difference = pq_difference(before, after, categories, ())["all"]
         excludes = difference.low > 0 or difference.high < 0
         rows.append(
             {

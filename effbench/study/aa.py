@@ -23,13 +23,12 @@ import numpy as np
 
 from effbench.encoders.registry import encoder_class
 from effbench.errors import InputError
+from effbench.files import replacing
 from effbench.study.aa_statistics import Evaluation, Floats, evaluate, noise_floor
 from effbench.study.compare import LEAST_PROCESSES, Floor, Quantity, interleaved
 
 SCHEMA = 1
 LEAST_PLANTED, MOST_PLANTED = 0.01, 1.0
-NARROW: Mapping[str, Any] = {"dim": 64, "mask_dim": 64, "heads": 4, "ffn_dim": 256, "d": (96, 96, 96)}
-"""Settings that make an encoder small enough for a process of seconds; each takes those that it has."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +179,8 @@ def fresh_process(workload: Workload, slower: float = 0.0) -> dict[str, Any]:
 def write(result: Result, results: Path, machine: str) -> Path:
     """Store it as `results`/`machine`/aa/<start>.json and return the path."""
     path = results / machine / "aa" / (result.started_at[:19].replace(":", "").replace("-", "") + "Z.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(result), allow_nan=False, indent=1) + "\n")
+    with replacing(path) as file:
+        file.write((json.dumps(asdict(result), allow_nan=False, indent=1) + "\n").encode())
     return path
 
 

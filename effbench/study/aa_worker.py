@@ -1,6 +1,6 @@
 """One process of an A/A run: `python -m effbench.study.aa_worker JOB`, where JOB is JSON.
 
-It imports the one encoder and nothing else of effbench, so that a fresh process costs little more than importing torch.
+It imports the one encoder and little else of effbench, so that a fresh process costs little more than importing torch.
 Prints one JSON object: the samples, the warm-up, and which implementation ran.
 """
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from effbench.encoders.contract import Encoder, FeatureSpec
+from effbench.probes.clocks import synchronise
 from effbench.study.cell import tuples
 
 FEATURES = {f"res{i + 2}": FeatureSpec(32 * 2**i, 4 * 2**i) for i in range(4)}
@@ -58,20 +59,16 @@ def _flat(times: list[float]) -> bool:
 
 
 def _time(encoder: Encoder, pyramid: dict[str, Tensor], slower: float = 0.0) -> float:
-    _synchronise(pyramid)
+    device = pyramid["res5"].device
+    synchronise(device)
     start = time.perf_counter()
     encoder(pyramid)
-    _synchronise(pyramid)
+    synchronise(device)
     end = time.perf_counter()
     until = end + slower * (end - start)
     while end < until:
         end = time.perf_counter()
     return end - start
-
-
-def _synchronise(pyramid: dict[str, Tensor]) -> None:
-    if pyramid["res5"].is_cuda:
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

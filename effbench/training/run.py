@@ -117,7 +117,7 @@ def score(
     """
     model = load_model(folder)
     data = open_split(data_root or embedded_root(), "val", limit)
-    classes = json.loads((folder / MODEL).read_text())["model"]["num_classes"]
+    classes = _described(folder / MODEL)["model"]["num_classes"]
     if classes != len(data.categories):
         raise InputError(
             f"the model in {folder} knows {classes} classes, {data.annotation_file} has {len(data.categories)}; "

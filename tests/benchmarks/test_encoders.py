@@ -9,7 +9,7 @@ import torch
 
 from effbench.encoders.contract import FeatureSpec
 from effbench.encoders.registry import build_encoder, registered, setting_defaults
-from effbench.suites.systems import NARROW
+from effbench.study.suite import NARROW
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("inference")]
 

@@ -6,12 +6,11 @@ import pytest
 
 from effbench.encoders.registry import registered, setting_defaults
 from effbench.errors import InputError
-from effbench.study.suite import System
+from effbench.study.suite import NARROW, System
 from effbench.suites.systems import (
     BASELINE,
     COUNTED,
     LITE_LPE,
-    NARROW,
     P222,
     RT_FUSED,
     RT_FUSED_NO_CONV,
