@@ -40,6 +40,7 @@ DatasetName = Annotated[
     typer.Option("--dataset", help="coco or cityscapes: the one in EFFBENCH_DATASETS, else in DETECTRON2_DATASETS."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate this many photos of the data root.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda, of a profile that takes either; default: cuda if any.")]
 Systems = Annotated[list[str], typer.Option("--system", help="Only this system of the suite. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of all results.")]
 
@@ -85,6 +86,7 @@ def run(
     data_root: DataRoot = None,
     limit: Limit = None,
     system: Systems = [],  # noqa: B006 (typer reads the default)
+    device: Device = None,
     results: Results = Path("results"),
     retry_failed: Annotated[bool, typer.Option(help="Measure again what failed before.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be measured, and measure nothing.")] = False,
@@ -99,7 +101,7 @@ def run(
     from effbench.study.record import RecordBook
     from effbench.study.runner import Runner
 
-    found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
+    found, plan, folder = _plan(suite, results, profile, data_root, limit, tuple(system), device)
     display = ProgressDisplay(console)
     runner = Runner(folder, display, retry_failed)
     if dry_run:
@@ -128,23 +130,23 @@ def report(
     data_root: DataRoot = None,
     limit: Limit = None,
     system: Systems = [],  # noqa: B006 (typer reads the default)
+    device: Device = None,
     results: Results = Path("results"),
 ) -> None:
     """Write a suite's report again, from the records that are there."""
-    found, plan, folder = _plan(suite, profile, data_root, limit, system, results)
+    found, plan, folder = _plan(suite, results, profile, data_root, limit, tuple(system), device)
     if not (folder / "records.jsonl").is_file():
         raise InputError(f"{folder / 'records.jsonl'} not found; expected the records of `effbench run {suite}`")
     _report(found, plan, folder)
 
 
-def _plan(
-    suite: str, profile: str | None, data_root: Path | None, limit: int | None, system: list[str], results: Path
-) -> Any:
+def _plan(suite: str, results: Path, *options: Any) -> Any:
+    """The suite, its plan for the fields of `Options`, and the folder of its results."""
     from effbench.study.environment import machine
     from effbench.study.suite import Options, find_suite
 
     found = find_suite(suite)
-    plan = found.plan(Options(profile, data_root, limit, tuple(system)))
+    plan = found.plan(Options(*options))
     return found, plan, results / machine() / found.name / plan.profile
 
 
@@ -278,6 +280,7 @@ def train(
     """
     from effbench.encoders.registry import setting_defaults
     from effbench.settings import parse_settings
+    from effbench.study.device import checked_device
     from effbench.training import run as training
     from effbench.training.criterion import CriterionSettings
     from effbench.training.distributed import process_group
@@ -288,8 +291,7 @@ def train(
     recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=criterion, seed=seed, augmentation=augmentation)
     root = _photos(data_root, dataset)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device {device!r}; expected cpu or cuda")
+    checked_device(device)
     with process_group(device) as place, _progress(f"{system} training") as (display, title):
         path = training.train(
             model,

@@ -5,15 +5,27 @@ Without data it counts, which takes seconds; with a data root it runs the whole 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.data_root import checked_root
+from effbench.study.device import checked_device
 from effbench.study.suite import Column, Options, Plan, Suite, System, Task
-from effbench.suites import printed, smoke
-from effbench.suites.systems import BACKBONES, BASELINE, CITYSCAPES_CLASSES, QUERIES, chosen, counted
+from effbench.suites import full, printed, smoke
+from effbench.suites.systems import (
+    BACKBONES,
+    BASELINE,
+    CITYSCAPES_CLASSES,
+    QUERIES,
+    TIMED_BACKBONE,
+    chosen,
+    counted,
+    on_cpu,
+    refuse_photos,
+)
 
 PAPER: dict[str, Any] = {
     "classes": CITYSCAPES_CLASSES,
@@ -44,26 +56,55 @@ def _columns(backbone: str) -> list[Column]:
     ]
 
 
+COLUMNS = [column for backbone in BACKBONES for column in _columns(backbone)]
+FULL_NOTES = ("Costs alone, on random maps and images: nothing was trained.",)
+FULL_LEGEND = (
+    f"ResNet-50, width 256, {CITYSCAPES_CLASSES} classes, {printed.CITYSCAPES_SIZE}. GMACs in the papers' convention "
+    "stand beside the GFLOPs in print. Encoder ms is the median of "
+    f"{full.PROCESSES} interleaved processes of {full.SAMPLES} samples, its p90 that of all of them; the whole pass is "
+    "from image to the answers of the three tasks."
+)
+
+
 def plan(options: Options) -> Plan:
-    """The tasks of `costs`, or of `smoke` where a data root is given or asked for."""
+    """The tasks of a profile; without one, of `smoke` where a data root is given, else of `costs`."""
     profile = options.profile or ("smoke" if options.data_root else "costs")
-    if profile not in ("costs", "smoke"):
-        raise InputError(f"profile {profile!r} of suite cityscapes; expected costs, or smoke with a data root")
-    if profile == "costs" and (options.data_root is not None or options.limit is not None):
-        raise InputError("profile costs needs no photos; leave --data-root and --limit out, or take profile smoke")
-    systems = chosen(options.systems, "cityscapes")
-    if profile == "smoke":
-        return smoke.plan(
-            systems,
-            checked_root(options.data_root, "cityscapes", CITYSCAPES_CLASSES),
-            CITYSCAPES_CLASSES,
-            options.limit,
-        )
-    columns = [column for backbone in BACKBONES for column in _columns(backbone)]
-    return Plan("costs", _costs(systems), NOTES, BASELINE.label, columns, LEGEND)
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} of suite cityscapes; expected one of {', '.join(PROFILES)}")
+    if profile != "smoke":
+        refuse_photos(profile, options)
+    if profile != "full":
+        on_cpu(profile, options)
+    return PROFILES[profile](chosen(options.systems, "cityscapes"), options)
 
 
-def _costs(systems: list[System]) -> list[Task]:
+def _costs(systems: list[System], options: Options) -> Plan:
+    return Plan("costs", _counting(systems), NOTES, BASELINE.label, COLUMNS, LEGEND)
+
+
+def _smoke(systems: list[System], options: Options) -> Plan:
+    root = checked_root(options.data_root, "cityscapes", CITYSCAPES_CLASSES)
+    return smoke.plan(systems, root, CITYSCAPES_CLASSES, options.limit)
+
+
+def _full(systems: list[System], options: Options) -> Plan:
+    device, paper = checked_device(options.device), {**PAPER, "backbone": TIMED_BACKBONE}
+    return Plan(
+        profile="full",
+        tasks=[
+            *_counting(systems),
+            *full.timing(systems, paper, device),
+            *full.memory(systems, paper, device),
+        ],
+        notes=FULL_NOTES,
+        baseline=BASELINE.label,
+        columns=[*_columns(TIMED_BACKBONE), *full.columns(PAPER["size"], TIMED_BACKBONE, device)],
+        legend=FULL_LEGEND,
+        savings=full.savings(COLUMNS[0].title, PAPER["size"], device),
+    )
+
+
+def _counting(systems: list[System]) -> list[Task]:
     tasks = []
     for backbone in BACKBONES:
         for system in counted(systems):
@@ -73,6 +114,7 @@ def _costs(systems: list[System]) -> list[Task]:
     return tasks
 
 
+PROFILES: Mapping[str, Callable[[list[System], Options], Plan]] = {"costs": _costs, "smoke": _smoke, "full": _full}
 SUITE = Suite(
     name="cityscapes",
     question="What does each encoder cost on Cityscapes, under the same decoder?",

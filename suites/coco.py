@@ -6,28 +6,37 @@ train in minutes on the embedded set, or, with a data root, from a smoke run on 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.data_root import checked_root
-from effbench.study.suite import NARROW, Column, Options, Plan, Savings, Suite, System, Task, TradeOff
-from effbench.suites import printed, smoke
+from effbench.study.device import checked_device
+from effbench.study.suite import NARROW, Column, Options, Plan, Ranking, Savings, Suite, System, Task, TradeOff
+from effbench.suites import full, printed, smoke, standard
 from effbench.suites.systems import (
     BACKBONES,
     BASELINE,
     COCO_CLASSES,
     NARROW_MODEL,
     QUERIES,
+    TIMED_BACKBONE,
     chosen,
     counted,
+    on_cpu,
+    refuse_photos,
 )
 
 MAC_SIZES = ("coco", printed.FIRST_30, printed.FIRST_100)
 PAPER: dict[str, Any] = {"classes": COCO_CLASSES, "queries": QUERIES, "dataset": "coco"}
-LATENCY: dict[str, Any] = {"backbone": "r50", "size": "512x512"}
+LATENCY: dict[str, Any] = {"backbone": TIMED_BACKBONE, "size": "512x512"}
 LATENCY_SAMPLES = 11
+FULL: dict[str, Any] = {"backbone": TIMED_BACKBONE, "size": "800x1088"}
+"""A stored image of 480x640, as one in five of val2017 is, at 800/1333 and padded to 32."""
+SEEDS = (0, 1, 2)
 
 EMBEDDED: dict[str, Any] = {"dataset": "embedded/mostly_base", "classes": 15, "size": "128x128"}
 PARTS = {"base": 300, "context": 60, "twins": 60, "thin": 60}
@@ -50,17 +59,23 @@ GMACS: dict[str, Any] = {"probe": "macs", "scale": 1e-9, "digits": 2}
 R50: dict[str, Any] = {"backbone": "r50", "size": printed.FIRST_30}
 MS: dict[str, Any] = {"probe": "latency", "value": "p50", "scale": 1e3, "ratio": True}
 NARROW_PQ: dict[str, Any] = {"probe": "quality", "narrow": True}
-QUICK_COLUMNS = (
+PAPER_COLUMNS = (
     Column("encoder GMACs", value="papers.encoder", **R50, printed="gmacs_encoder", **GMACS),
     Column("total GMACs", value="papers.total", **R50, printed="gmacs_total", **GMACS),
     Column("encoder M parameters", probe="parameters", value="encoder", scale=1e-6, digits=2),
+)
+PQ_COLUMNS = (
+    Column("PQ", value="all.pq", **NARROW_PQ),
+    Column("PQ things", value="things.pq", **NARROW_PQ),
+    Column("PQ stuff", value="stuff.pq", **NARROW_PQ),
+)
+QUICK_COLUMNS = (
+    *PAPER_COLUMNS,
     Column(f"encoder GMACs at {LATENCY['size']}", value="papers.encoder", **LATENCY, **GMACS),
     Column("encoder ms", digits=0, **MS),
     Column("narrow encoder GMACs", value="papers.encoder", narrow=True, **{**GMACS, "digits": 3}),
     Column("narrow encoder ms", narrow=True, **MS),
-    Column("PQ", value="all.pq", **NARROW_PQ),
-    Column("PQ things", value="things.pq", **NARROW_PQ),
-    Column("PQ stuff", value="stuff.pq", **NARROW_PQ),
+    *PQ_COLUMNS,
 )
 QUICK_LEGEND = (
     "Full width (ResNet-50, width 256): GMACs in the papers' convention at the papers' input (val2017's first 30 "
@@ -75,27 +90,52 @@ QUICK_FIGURE = TradeOff(
 )
 QUICK_SAVINGS = Savings(
     macs=f"encoder GMACs at {LATENCY['size']}",
-    time="encoder ms",
+    times={"encoder ms": "cpu, float32"},
     caption=f"Encoders at {LATENCY['size']} on ResNet-50's maps, CPU, one process per system:\n"
     "from run to run of one machine a point may move by tens of percent",
 )
 
+FULL_NOTES = (
+    f"Times, memory and energy are of the encoders as the papers build them, on random maps and images of "
+    f"{FULL['size']}: the size at which 480x640, the most frequent of COCO val2017, reaches the model.",
+    f"Quality is that of narrow models, trained on a small generated set with {len(SEEDS)} seeds each.",
+)
+FULL_MACS = Column(f"encoder GMACs at {FULL['size']}", value="papers.encoder", **FULL, **GMACS)
+FULL_LEGEND = (
+    "Full width (ResNet-50, width 256): GMACs in the papers' convention at the papers' input (val2017's first 30 "
+    "images: the total is their mean, the encoder the last one's) beside the GFLOPs that they print for it, then all "
+    f"at {FULL['size']}. Encoder ms is the median of {full.PROCESSES} interleaved processes of {full.SAMPLES} samples, "
+    "its p90 that of all of them; the whole pass is from image to the answers of the three tasks. PQ in percent, of "
+    f"narrow models, mean over {len(SEEDS)} seeds."
+)
+
 
 def plan(options: Options) -> Plan:
-    """The tasks of `quick`, or of `smoke` where a data root is given or asked for."""
+    """The tasks of a profile; without one, of `smoke` where a data root is given, else of `quick`."""
     profile = options.profile or ("smoke" if options.data_root else "quick")
-    if profile not in ("quick", "smoke"):
-        raise InputError(f"profile {profile!r} of suite coco; expected quick, or smoke with a data root")
-    if profile == "quick" and options.data_root is not None:
-        raise InputError("profile quick takes no --data-root: it generates its images; leave one of the two out")
-    if profile == "quick" and options.limit is not None:
-        raise InputError("--limit counts photos of a data root; expected --data-root with it")
-    systems = chosen(options.systems, "coco")
-    if profile == "smoke":
-        return smoke.plan(systems, checked_root(options.data_root, "coco", COCO_CLASSES), COCO_CLASSES, options.limit)
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r} of suite coco; expected one of {', '.join(PROFILES)}")
+    if profile != "smoke":
+        refuse_photos(profile, options)
+    if profile in ("quick", "smoke"):
+        on_cpu(profile, options)
+    return PROFILES[profile](chosen(options.systems, "coco"), options)
+
+
+def _quick(systems: list[System], options: Options) -> Plan:
+    timing, quality = [], []
+    samples = {"samples": LATENCY_SAMPLES}
+    for system in systems:
+        paper = partial(Cell, **system.fields(), **PAPER, **LATENCY)
+        narrow = partial(Cell, **system.fields(NARROW), **NARROW_MODEL, **EMBEDDED)
+        name = system.label
+        timing.append(Task(paper(options=samples), "latency", f"{name} latency at {LATENCY['size']}", alone=True))
+        timing.append(Task(narrow(options=samples), "latency", f"{name} latency, narrow", alone=True))
+        quality.append(Task(narrow(options=_training(RECIPE)), "quality", f"{name} quality"))
+    counting = [*_counting(systems, LATENCY["size"]), *_narrow_counting(systems)]
     return Plan(
         profile="quick",
-        tasks=_quick(systems),
+        tasks=[_warm_start("cpu"), *counting, *timing, *quality],
         notes=QUICK_NOTES,
         baseline=BASELINE.label,
         columns=QUICK_COLUMNS,
@@ -105,32 +145,73 @@ def plan(options: Options) -> Plan:
     )
 
 
-def _quick(systems: list[System]) -> list[Task]:
-    counting, timing, quality = [], [], []
-    samples = {"samples": LATENCY_SAMPLES}
-    training = {"recipe": RECIPE, "warm_start": WARM_START, "inference": INFERENCE, "parts": PARTS}
+def _smoke(systems: list[System], options: Options) -> Plan:
+    return smoke.plan(systems, checked_root(options.data_root, "coco", COCO_CLASSES), COCO_CLASSES, options.limit)
+
+
+def _full(systems: list[System], options: Options) -> Plan:
+    device = checked_device(options.device)
+    paper = {**PAPER, **FULL}
+    quality = []
+    for seed in SEEDS:
+        for system in systems:
+            narrow = Cell(**system.fields(NARROW), **NARROW_MODEL, **EMBEDDED, device=device)
+            cell = replace(narrow, options=_training({**RECIPE, "seed": seed}))
+            quality.append(Task(cell, "quality", f"{system.label} quality, seed {seed}"))
+    counting = [*_counting(systems, FULL["size"]), *_narrow_counting(systems)]
+    timing, memory = full.timing(systems, paper, device), full.memory(systems, paper, device)
+    return Plan(
+        profile="full",
+        tasks=[_warm_start(device), *counting, *timing, *memory, *quality],
+        notes=FULL_NOTES,
+        baseline=BASELINE.label,
+        columns=[*PAPER_COLUMNS, FULL_MACS, *full.columns(**FULL, device=device), *PQ_COLUMNS],
+        legend=FULL_LEGEND,
+        savings=full.savings(FULL_MACS.title, FULL["size"], device),
+        ranking=Ranking(strong=BASELINE.label, plain="fpn"),
+    )
+
+
+def _standard(systems: list[System], options: Options) -> Plan:
+    return standard.plan(systems, standard.device_of(options))
+
+
+def _counting(systems: list[System], timed_size: str) -> list[Task]:
+    """Costs of the full-width models at the papers' inputs, and at the size at which they are timed."""
+    tasks = []
     for backbone in BACKBONES:
         for system in counted(systems):
             paper = partial(Cell, **system.fields(), **PAPER, backbone=backbone)
             name = f"{system.label} on {backbone}"
-            counting += [Task(paper(size=size), "macs", f"{name} MACs at {size}", counts=True) for size in MAC_SIZES]
+            tasks += [Task(paper(size=size), "macs", f"{name} MACs at {size}", counts=True) for size in MAC_SIZES]
     for system in counted(systems):
-        cell = Cell(**system.fields(), **PAPER, **LATENCY)
-        counting.append(Task(cell, "parameters", f"{system.label} parameters", counts=True))
-        counting.append(Task(cell, "macs", f"{system.label} MACs at {LATENCY['size']}", counts=True))
-    for system in systems:
-        paper = partial(Cell, **system.fields(), **PAPER, **LATENCY)
-        narrow = partial(Cell, **system.fields(NARROW), **NARROW_MODEL, **EMBEDDED)
-        name = system.label
-        counting.append(Task(narrow(), "macs", f"{name} MACs, narrow", counts=True))
-        timing.append(Task(paper(options=samples), "latency", f"{name} latency at {LATENCY['size']}", alone=True))
-        timing.append(Task(narrow(options=samples), "latency", f"{name} latency, narrow", alone=True))
-        quality.append(Task(narrow(options=training), "quality", f"{name} quality"))
-    # The warm start is the same for all systems, so that any of them can stand for it: the baseline, always.
-    shared = Cell(**BASELINE.fields(NARROW), **NARROW_MODEL, **EMBEDDED, options={"warm_start": WARM_START})
-    return [Task(shared, "warm_start", "data and warm start"), *counting, *timing, *quality]
+        cell = Cell(**system.fields(), **PAPER, backbone=TIMED_BACKBONE, size=timed_size)
+        tasks.append(Task(cell, "parameters", f"{system.label} parameters", counts=True))
+        tasks.append(Task(cell, "macs", f"{system.label} MACs at {timed_size}", counts=True))
+    return tasks
 
 
+def _narrow_counting(systems: list[System]) -> list[Task]:
+    cells = [Cell(**system.fields(NARROW), **NARROW_MODEL, **EMBEDDED) for system in systems]
+    return [Task(cell, "macs", f"{cell.system} MACs, narrow", counts=True) for cell in cells]
+
+
+def _training(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {"recipe": dict(recipe), "warm_start": WARM_START, "inference": INFERENCE, "parts": PARTS}
+
+
+def _warm_start(device: str) -> Task:
+    # It is the same for all systems, so that any of them can stand for it: the baseline, always.
+    shared = Cell(**BASELINE.fields(NARROW), **NARROW_MODEL, **EMBEDDED, device=device)
+    return Task(replace(shared, options={"warm_start": WARM_START}), "warm_start", "data and warm start")
+
+
+PROFILES: Mapping[str, Callable[[list[System], Options], Plan]] = {
+    "quick": _quick,
+    "smoke": _smoke,
+    "full": _full,
+    "standard": _standard,
+}
 SUITE = Suite(
     name="coco",
     question="What does each encoder cost, and what quality does it give, under the same decoder?",

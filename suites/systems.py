@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from effbench.errors import InputError
-from effbench.study.suite import System
+from effbench.study.suite import Options, System
 
 BASELINE = System("mask2former")
 
@@ -35,6 +35,7 @@ SYSTEMS = tuple(s for s in COUNTED if s not in (P222, LITE_LPE, RT_FUSED, RT_NO_
 """Timed and trained. The others are only counted, because papers print them or may mean them."""
 
 BACKBONES = ("r50", "swin_t")
+TIMED_BACKBONE = "r50"
 QUERIES = 100
 COCO_CLASSES, CITYSCAPES_CLASSES = 133, 19
 
@@ -57,3 +58,17 @@ def counted(systems: list[System]) -> list[System]:
     """The chosen systems, and those of the same encoders that are only counted."""
     encoders = {system.encoder for system in systems}
     return [s for s in COUNTED if s in systems or (s not in SYSTEMS and s.encoder in encoders)]
+
+
+def refuse_photos(profile: str, options: Options) -> None:
+    """InputError where photos are named to a profile that uses none."""
+    if options.data_root is not None:
+        raise InputError(f"profile {profile} takes no --data-root: it needs no photos; leave one of the two out")
+    if options.limit is not None:
+        raise InputError("--limit counts photos of a data root; expected --data-root with it")
+
+
+def on_cpu(profile: str, options: Options) -> None:
+    """InputError where another device is named to a profile that runs on the CPU alone."""
+    if options.device not in (None, "cpu"):
+        raise InputError(f"profile {profile} runs on the CPU, not on {options.device}; leave --device out")

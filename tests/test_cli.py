@@ -196,7 +196,10 @@ def test_a_bad_data_root_is_one_line_and_leaves_nothing(
     ("arguments", "part"),
     [
         (["cocoa"], "no suite is called 'cocoa'"),
-        (["coco", "--profile", "full"], "profile 'full'"),
+        (["coco", "--profile", "half"], "profile 'half'"),
+        (["coco", "--profile", "full", "--data-root", "."], "leave one of the two out"),
+        (["coco", "--profile", "full", "--device", "tpu"], "device 'tpu'; expected one of cpu, cuda"),
+        (["coco", "--device", "cuda"], "profile quick runs on the CPU, not on cuda; leave --device out"),
         (["coco", "--profile", "smoke"], "--data-root PATH), or EFFBENCH_DATASETS or DETECTRON2_DATASETS"),
         (["coco", "--profile", "quick", "--data-root", "."], "leave one of the two out"),
         (["cityscapes", "--profile", "quick"], "profile 'quick'"),

@@ -71,7 +71,7 @@ def test_json_has_every_module(effbench: Callable) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--device", "tpu"), "device 'tpu'; expected cpu or cuda"), (("--size", "64"), "size '64', expected HxW")],
+    [(("--device", "tpu"), "device 'tpu'; expected one of cpu, cuda"), (("--size", "64"), "size '64', expected HxW")],
 )
 def test_what_cannot_be_profiled_is_refused(options: tuple[str, ...], message: str, refused: Callable) -> None:
     assert message in refused("profile", "fpn", *options)

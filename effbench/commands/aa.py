@@ -32,12 +32,11 @@ def aa(
     Takes some minutes, in which nothing else should run. Ends with 1 where more than 1% of the comparisons are false
     alarms, or fewer than 95% find the planted slow-down: then it takes more processes, or a quieter machine.
     """
-    import torch
-
     from effbench.errors import InputError
     from effbench.models.segmenter import STRIDE
     from effbench.probes.base import parse_size
     from effbench.study import aa as study
+    from effbench.study.device import checked_device
     from effbench.study.environment import machine
     from effbench.study.suite import NARROW, System
 
@@ -46,10 +45,7 @@ def aa(
     if height % STRIDE or width % STRIDE:
         raise InputError(f"size {size} is timed without padding; expected multiples of {STRIDE}")
     settings = System(encoder).fields(NARROW)["width"]
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen != "cpu" and not (chosen.partition(":")[0] == "cuda" and torch.cuda.is_available()):
-        raise InputError(f"device {chosen}; expected cpu, or cuda where the machine has one")
-    workload = study.Workload(encoder, settings, (height, width), chosen, threads)
+    workload = study.Workload(encoder, settings, (height, width), checked_device(device), threads)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("fresh processes", total=4 * processes)
         result = study.run(
@@ -59,8 +55,8 @@ def aa(
     found = result.evaluation
     smallest = f"{found.smallest:.1%}" if found.smallest else "more than 50%"
     lines = [
-        f"{encoder} at {size} on {chosen}, {len(result.processes)} fresh processes, {found.processes} per side, "
-        f"{result.seconds:.0f} s",
+        f"{encoder} at {size} on {workload.device}, {len(result.processes)} fresh processes, "
+        f"{found.processes} per side, {result.seconds:.0f} s",
         f"false alarms: {found.false_alarms} of {found.comparisons} (target: at most 1%)",
         f"planted slow-down of {found.planted:.1%} ({found.measured:.1%} as measured): found {found.found} of "
         f"{found.plants} times (target: at least 95%)",

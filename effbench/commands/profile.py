@@ -32,18 +32,15 @@ def profile(
     import torch
 
     from effbench.encoders.registry import setting_defaults
-    from effbench.errors import InputError
     from effbench.models.segmenter import build_segmenter
     from effbench.probes.base import parse_size
     from effbench.profiling import module_times
     from effbench.settings import parse_settings
+    from effbench.study.device import checked_device
 
     chosen = parse_settings(settings, setting_defaults(system), system)
     height, width = parse_size(size)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda, and this machine has no CUDA device; expected cpu here")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device {device!r}; expected cpu or cuda")
+    checked_device(device)
     torch.manual_seed(0)
     with torch.device(device):
         model = build_segmenter(system, backbone, **chosen)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from effbench.data.coco_panoptic import encode_ids
 from effbench.data.embedded_categories import CATEGORIES
 from effbench.data.embedded_recipe import SPLIT_SEEDS, shares
 from effbench.data.embedded_scene import IdMap, check_size, generate
+from effbench.data.embedded_writer import Progress, write_images
 from effbench.errors import InputError
 
 __all__ = ["DEFAULT_COUNTS", "embedded_root", "generate"]
 
+# All that decides a pixel or an annotation; which process writes it does not.
 SOURCES = (
     embedded_categories,
     embedded_recipe,
@@ -35,7 +38,6 @@ SOURCES = (
     sys.modules[__name__],
 )
 DEFAULT_COUNTS: Mapping[str, int] = {"train2017": 2000, "tune2017": 150, "val2017": 300}
-Progress = Callable[[int, int], None]
 
 
 def embedded_root(
@@ -44,14 +46,16 @@ def embedded_root(
     counts: Mapping[str, int] = DEFAULT_COUNTS,
     cache: Path | None = None,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> Path:
     """Folder of the generated set for `CocoPanoptic`, made on the first call and reused afterwards.
 
     part: one of `embedded_recipe.PARTS` or `MIXES`; all have the same categories. size: image side in pixels.
     counts: images per split. cache: parent folder, by default `EFFBENCH_CACHE`, else `$XDG_CACHE_HOME/effbench`,
-    else `~/.cache/effbench`. progress: called with (images done, images in all) while generating. The folder's
-    name holds a hash of recipe, generator source and counts, so a changed recipe never meets old images. A
-    second process waits for the first; an interrupted run leaves nothing that a later call would take for whole.
+    else `~/.cache/effbench`. progress: called with (images done, images in all) while generating. workers: processes
+    that make a large set, whose files are the same for any number. The folder's name holds a hash of recipe,
+    generator source and counts, so a changed recipe never meets old images. A second process waits for the first;
+    an interrupted run leaves nothing that a later call would take for whole, and the next call goes on with it.
 
     Raises InputError for an unknown part or split, a count below 1, a size below 64 or an unusable cache.
     """
@@ -71,7 +75,7 @@ def embedded_root(
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / f".{root.name}.lock"):
             if not root.is_dir():
-                _make(root, part, size, counts, progress)
+                _make(root, part, size, counts, workers, progress)
     except OSError as error:
         raise InputError(
             f"{parent}: the embedded set cannot be written there ({error}); expected a writable folder with "
@@ -80,29 +84,22 @@ def embedded_root(
     return root
 
 
-def _make(root: Path, part: str, size: int, counts: Mapping[str, int], progress: Progress | None) -> None:
-    # The lock dies with its process, so whoever holds it may clear what a killed run left behind.
-    partial = root.with_name(f".{root.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    done, total = 0, sum(counts.values())
-    for split, count in counts.items():
-        images, annotations = [], []
-        for folder in (partial / split, partial / f"panoptic_{split}", partial / "annotations"):
-            folder.mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            image, annotation = _write_scene(partial, split, part, index, size)
-            images.append(image)
-            annotations.append(annotation)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+def _make(root: Path, part: str, size: int, counts: Mapping[str, int], workers: int, progress: Progress | None) -> None:
+    # The lock dies with its process, so whoever holds it may go on with what a killed run left behind.
+    unfinished = root.with_name(f".{root.name}.partial")
+    for split in counts:
+        for folder in (split, f"panoptic_{split}", "annotations"):
+            (unfinished / folder).mkdir(parents=True, exist_ok=True)
+    write = functools.partial(_write_scene, unfinished, part, size)
+    for split, entries in write_images(write, counts, unfinished / "made", workers, progress).items():
+        images, annotations = zip(*entries, strict=True)
         content = {"images": images, "annotations": annotations, "categories": _categories_json()}
-        (partial / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(content), encoding="utf-8")
-    os.rename(partial, root)
+        (unfinished / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    shutil.rmtree(unfinished / "made")
+    os.rename(unfinished, root)
 
 
-def _write_scene(root: Path, split: str, part: str, index: int, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _write_scene(root: Path, part: str, size: int, split: str, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Writes JPEG and PNG of one scene; returns its entries of 'images' and 'annotations'."""
     pixels, id_map, segments = generate(part, SPLIT_SEEDS[split], index, size)
     image_id = index + 1

@@ -6,6 +6,11 @@ from torch.utils.data import Dataset
 
 from effbench.data.coco_panoptic import CocoPanoptic, Sample
 
+PIXEL_BYTES = 3 + 4
+"""Of a decoded sample: RGB, and an int32 segment id."""
+MOST_IN_MEMORY = 10**9
+"""Bytes of decoded samples that one training holds: trainings side by side each have their own."""
+
 
 class InMemory(Dataset[Sample]):
     """All samples of `dataset`, decoded on construction."""
@@ -18,3 +23,12 @@ class InMemory(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return self.samples[index]
+
+
+def image_source(data: CocoPanoptic, workers: int) -> tuple[Dataset[Sample], int]:
+    """Where a training takes images from, and how many processes load them; neither changes a batch.
+
+    A small set is decoded once and then needs no process; of one over `MOST_IN_MEMORY`, `workers` read the files.
+    """
+    decoded = PIXEL_BYTES * sum(height * width for height, width in data.image_sizes)
+    return (data, workers) if decoded > MOST_IN_MEMORY else (InMemory(data), 0)

@@ -39,11 +39,13 @@ class Context:
         work: folder for what a killed run should find again (checkpoints).
         inputs: where data lies.
         report: called as report(done=, total=, **shown) for the progress bar.
+        cores: how many the probe may keep busy, the one that computes included.
     """
 
     work: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     report: Callable[..., None] = lambda **_: None
+    cores: int = 1
 
 
 class Probe(Protocol):

@@ -2,7 +2,8 @@
 
 A killed run resumes from its checkpoint. The cell's options: `recipe` (fields of `Recipe`), `inference` (fields
 of `Inference`), `images` (how many validation images, None for all), `warm_start` (fields of its `Recipe`, or None),
-and of an embedded set `parts` (part -> validation images, each scored apart; the first one is the cell's score).
+and of an embedded set `train_images` (how many to train on) and `parts` (part -> validation images, each scored
+apart; the first one is the cell's score). One of the context's cores trains, the others load images ahead.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded_recipe import focus
-from effbench.data.memory import InMemory
+from effbench.data.memory import image_source
 from effbench.data.roots import open_split
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
 from effbench.probes.training_options import (
     data_root,
-    is_embedded,
     parse_recipe,
     parse_warm_start,
     show_training,
@@ -49,10 +49,11 @@ def measure(cell: Cell, context: Context) -> Measurement:
     model = segmenter(cell)
     start = parse_warm_start(cell)
     if start is not None:
-        warm_start.apply(warm_start.make(start, root, show_training(context, "warm start")), model)
+        shared = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
+        warm_start.apply(shared, model)
     checkpoint = Path(context.work) / "training.pt"
-    dataset = InMemory(data) if is_embedded(cell) else data
-    trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, "training"))
+    dataset, workers = image_source(data, context.cores - 1)
+    trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, "training"), workers)
     trainer.run()
     began = time.monotonic()
     how = Inference(**cell.options["inference"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from effbench.data.coco_panoptic import CocoPanoptic
-from effbench.data.embedded import embedded_root
+from effbench.data.embedded import DEFAULT_COUNTS, embedded_root
 from effbench.data.roots import open_split
 from effbench.probes.base import Context, parse_size
 from effbench.study.cell import Cell
@@ -19,13 +19,18 @@ EMBEDDED = "embedded/"
 
 
 def data_root(cell: Cell, context: Context) -> Path:
-    """The data set's folder: generated at the cell's size if it is an embedded part, else the context's data root."""
+    """The data set's folder: generated at the cell's size if it is an embedded part, else the context's data root.
+
+    options["train_images"] is the number of generated images to train on, by default `DEFAULT_COUNTS`'.
+    """
     if not is_embedded(cell):
         return Path(context.inputs["data_root"])
     return embedded_root(
         cell.dataset.removeprefix(EMBEDDED),
         size=parse_size(cell.size)[0],
+        counts={**DEFAULT_COUNTS, "train2017": cell.options.get("train_images", DEFAULT_COUNTS["train2017"])},
         progress=_making(context),
+        workers=context.cores,
     )
 
 
@@ -37,9 +42,10 @@ def validation_sets(cell: Cell, context: Context) -> list[tuple[str, CocoPanopti
     """
     if "parts" not in cell.options:
         return [("", open_split(data_root(cell, context), "val", cell.options["images"]))]
-    sets = []
+    sets, size = [], parse_size(cell.size)[0]
     for part, images in cell.options["parts"].items():
-        root = embedded_root(part, size=parse_size(cell.size)[0], counts={"val2017": images}, progress=_making(context))
+        counts = {"val2017": images}
+        root = embedded_root(part, size, counts, progress=_making(context), workers=context.cores)
         sets.append((part, open_split(root, "val")))
     return sets
 
@@ -49,7 +55,7 @@ def _making(context: Context) -> Callable[[int, int], None]:
 
 
 def is_embedded(cell: Cell) -> bool:
-    """Whether the cell's data are generated, and small enough to be held in memory."""
+    """Whether the cell's data are generated."""
     return cell.dataset.startswith(EMBEDDED)
 
 
@@ -63,8 +69,9 @@ def parse_warm_start(cell: Cell) -> WarmStart | None:
     fields = cell.options.get("warm_start")
     if fields is None:
         return None
+    images = cell.options.get("train_images")
     return WarmStart(
-        dataset=f"{cell.dataset} {cell.size}",
+        dataset=f"{cell.dataset} {cell.size}" + ("" if images is None else f", {images} images"),
         backbone=cell.backbone,
         backbone_settings=cell.backbone_settings,
         dim=cell.width["dim"],

@@ -25,7 +25,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     began = time.monotonic()
     root = data_root(cell, context)
     cached = warm_start.path_of(start).exists()
-    path = warm_start.make(start, root, show_training(context, "warm start"))
+    path = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
     detail = {
         "cached": cached,
         "training_seconds": load(path)["seconds"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from effbench.report.table import ratio_title
 from effbench.study.suite import Savings, TradeOff
 
 mpl.use("Agg")  # a report is written where there may be no screen
@@ -57,29 +58,42 @@ def _looks(table: pd.DataFrame) -> dict[Any, tuple[Any, str]]:
     return dict(zip(table.index, zip(colours, itertools.cycle(MARKERS), strict=False), strict=True))
 
 
-def savings(table: pd.DataFrame, figure: Savings, baseline: str, path: Path) -> bool:
+def savings(
+    table: pd.DataFrame,
+    figure: Savings,
+    baseline: str,
+    rounds: Mapping[str, Mapping[str, Sequence[float]]],
+    path: Path,
+) -> bool:
     """Draw the share of time against the share of MACs that each system saves of the baseline's, into `path`.
 
-    On the diagonal a system saves as much time as it saves MACs. False, and no file, without the baseline's numbers
-    or without another system's.
+    On the diagonal a system saves as much time as it saves MACs. `rounds` are column -> system -> its ratios of time,
+    from which bars are drawn where there are several: lowest to highest. False, and no file, without the baseline's
+    numbers or without another system's.
     """
-    ratios = table[[figure.macs, f"{figure.time} / {baseline}"]].set_axis(["macs", "time"], axis=1).dropna()
-    if baseline not in ratios.index or len(ratios) < 2:
+    shares = table[[figure.macs, *(ratio_title(time, baseline) for time in figure.times)]].dropna()
+    shares = shares.set_axis(["macs", *figure.times], axis=1)
+    if baseline not in shares.index or len(shares) < 2:
         return False
-    ratios["macs"] /= ratios.loc[baseline, "macs"]
-    saved = 100 * (1 - ratios).drop(index=baseline)
-    low = min(0.0, float(saved.to_numpy().min())) - 5
+    shares["macs"] /= shares.loc[baseline, "macs"]
+    looks = _looks(shares)  # the baseline keeps its own, which nothing here is drawn in
+    others = shares.drop(index=baseline)
+    highest = max(others.to_numpy().max(), *(max(rounds[time][name]) for time in figure.times for name in others.index))
+    low = min(0.0, 100 * (1 - highest)) - 5
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
-        canvas = Figure(figsize=(9, 5.5))
-        panel = canvas.subplots()
-        panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
-        looks = _looks(ratios)  # the baseline keeps its own, which nothing here is drawn in
-        for name, row in saved.iterrows():
-            colour, marker = looks[name]
-            panel.plot(row["macs"], row["time"], marker, color=colour, ms=9, label=name)
-        panel.set(xlim=(low, 100), ylim=(low, 100), aspect="equal")
-        panel.set(xlabel=f"MACs saved against {baseline}, %", ylabel=f"time saved against {baseline}, %")
-        panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        panel.set_title(figure.caption, fontsize=10)
-        canvas.savefig(path, dpi=150, bbox_inches="tight")
+        canvas = Figure(figsize=(4 + 5 * len(figure.times), 5.5), layout="constrained")
+        panels = canvas.subplots(1, len(figure.times), sharey=True, squeeze=False)[0]
+        for panel, (time, label) in zip(panels, figure.times.items(), strict=True):
+            panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
+            for name, row in others.iterrows():
+                (colour, marker), own = looks[name], rounds[time][str(name)]
+                bars = [[100 * (max(own) - row[time])], [100 * (row[time] - min(own))]] if len(own) > 1 else None
+                point = 100 * (1 - row["macs"]), 100 * (1 - row[time])
+                panel.errorbar(*point, bars, fmt=marker, color=colour, capsize=4, ms=9, label=name)
+            panel.set(xlim=(low, 100), ylim=(low, 100), aspect="equal", title=label)
+            panel.set_xlabel(f"MACs saved against {baseline}, %")
+        panels[0].set_ylabel(f"time saved against {baseline}, %")
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        canvas.suptitle(figure.caption, fontsize=10)
+        canvas.savefig(path, dpi=150)
     return True

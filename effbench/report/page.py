@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from effbench.report import quality, table
+from effbench.files import replacing
+from effbench.report import costs, quality, ranking, table
 from effbench.report.figures import savings, trade_off
 from effbench.study.record import Record
 from effbench.study.runner import task_key
-from effbench.study.suite import Plan, Suite
+from effbench.study.suite import Column, Plan, Suite
 
 FIGURE, SAVINGS = "trade_off.png", "savings.png"
 
@@ -26,7 +27,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.columns)
     drawn = plan.figure and trade_off(numbers, plan.figure, _intervals(plan, shown), folder / FIGURE)
-    saved = plan.savings and savings(numbers, plan.savings, plan.baseline, folder / SAVINGS)
+    saved = plan.savings and savings(numbers, plan.savings, plan.baseline, _rounds(plan, shown), folder / SAVINGS)
     printed = table.printed_table(shown, suite.published)
     sections = [
         f"# {suite.name}, profile {plan.profile}",
@@ -49,10 +50,11 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "Percent, on validation images that nothing was tuned on.",
             quality.quality_table(shown),
         ),
+        *_ranking(shown, plan),
         *_section(
             "Difference to the baseline",
-            "Paired bootstrap over the validation images. It says how much the images may move a difference, not how "
-            "much another seed of training would.",
+            "Paired bootstrap over the validation images, of all seeds together. It says how much the images may move "
+            "a difference; how much another seed of training would, the differences of single seeds say.",
             quality.difference_table(shown, plan.baseline),
         ),
         *_section(
@@ -89,26 +91,78 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         ),
         *_section(
             "Times",
-            "Host clock around the encoder's forward, device synchronised; no other task of the run beside it. One "
-            "process per row: what tells two processes of one system apart is not seen here, so that small differences "
-            "mean nothing (`effbench aa` measures how small). The canary is one small matrix product, timed before and "
-            "after. All samples are in records.jsonl.",
+            "One forward of the encoder, on the device's clock where it has one, else on the host's; no other task of "
+            "the run beside it. A process is one observation: p50 is the median of the processes' medians, `between "
+            "processes` their standard deviation, p90 of all samples. Of a single process it is not seen what tells "
+            "two of them apart, so that small differences mean nothing (`effbench aa` measures how small). The canary "
+            "is one small matrix product, timed before and after; the one that moved most is shown. All samples are in "
+            "records.jsonl.",
             table.timing_table(shown),
+        ),
+        *_section(
+            "Where the time of a pass goes",
+            "Mean ms of the whole pass, from a batch of images to the answers of the three tasks, by component: host "
+            "clock, device synchronised at every boundary. The components' sum is held against the pass that they were "
+            "timed in, and against passes without boundaries that took turns with it. Weights are fresh, so that the "
+            "post-processing has next to no segments to paint.",
+            costs.where_time_goes(shown),
+        ),
+        *_section(
+            "What bounds each part",
+            "Rates against ceilings that were measured in the same process: a matrix product and a copy. Bytes are the "
+            "least that must be moved (inputs, outputs, weights), so that `memory` is certain and `compute` is the "
+            "most that can be said; a part far below both ceilings is bound by how it is written.",
+            costs.rooflines(shown),
+        ),
+        *_section("Ceilings", "Median, and lowest to highest, of all processes.", costs.ceilings(shown)),
+        *_section(
+            "Memory",
+            "Peak bytes that PyTorch's allocator gives out above the weights: in the encoder's forward, and in the "
+            "whole pass.",
+            costs.memory_table(shown),
+        ),
+        *_section(
+            "Energy",
+            "Joules of the whole pass per image, above those of an idle device; mean of the windows.",
+            costs.energy_table(shown),
         ),
         *_checks(shown),
         *_troubles(shown, plan),
         "## How this was made",
         _provenance(shown, plan, command),
     ]
-    (folder / "README.md").write_text("\n\n".join(section for section in sections if section) + "\n")
+    with replacing(folder / "README.md") as file:
+        file.write(("\n\n".join(section for section in sections if section) + "\n").encode())
     return text
 
 
 def _intervals(plan: Plan, records: Sequence[Record]) -> dict[str, tuple[float, float]]:
     """system -> interval of the quality that the figure shows."""
     assert plan.figure is not None
-    column = next(column for column in plan.columns if column.title == plan.figure.y[0])
-    return {name: quality.pq_interval(record) for name, record in table.filling(column, records).items()}
+    filled = table.filling(_column(plan, plan.figure.y[0]), records)
+    return {name: quality.pq_span(place) for name, place in filled.items()}
+
+
+def _rounds(plan: Plan, records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
+    """column -> system -> its ratios to the baseline, of the times that the figure shows."""
+    assert plan.savings is not None
+    columns = [_column(plan, title) for title in plan.savings.times]
+    return {c.title: table.ratios(c, table.filling(c, records), plan.baseline) for c in columns}
+
+
+def _column(plan: Plan, title: str) -> Column:
+    return next(column for column in plan.columns if column.title == title)
+
+
+def _ranking(records: Sequence[Record], plan: Plan) -> list[str]:
+    seeds = ranking.seeds_table(records)
+    if plan.ranking is None or not len(seeds):
+        return []
+    ranked, why = ranking.verdict(records, plan.ranking)
+    if not ranked:
+        order = {name: place for place, name in enumerate(table.systems(plan))}
+        seeds = seeds.sort_values("system", key=lambda names: names.map(order))
+    return _section("Quality over seeds", why, seeds)
 
 
 def _section(title: str, text: str, frame: pd.DataFrame) -> list[str]:
@@ -130,14 +184,16 @@ def _checks(records: Sequence[Record]) -> list[str]:
 
 
 def _troubles(records: Sequence[Record], plan: Plan) -> list[str]:
+    """What has no number, and why; tasks with the same reason stand together."""
     found = {(record.cell_id, record.probe): record for record in records}
-    lines = []
+    reasons: dict[str, list[str]] = {}
     for task in plan.tasks:
         record = found.get((task.cell.id, task.probe))
         if record is None:
-            lines.append(f"- {task.title}: not measured yet")
+            reasons.setdefault("not measured yet", []).append(task.title)
         elif record.status != "ok":
-            lines.append(f"- {task.title}: {record.status}, {record.reason}")
+            reasons.setdefault(f"{record.status}, {record.reason}", []).append(task.title)
+    lines = [f"- {'; '.join(titles)}: {reason}" for reason, titles in reasons.items()]
     return ["## Not measured", "\n".join(lines)] if lines else []
 
 

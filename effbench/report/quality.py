@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from effbench.quality import ImageStats, bootstrap_pq, interval, pq_difference
-from effbench.report.table import model_names
+from effbench.quality import ImageStats, accumulate, bootstrap_pq, interval, pq_difference
+from effbench.report.table import Place, model_names, places
 from effbench.study.cell import Cell
+from effbench.study.interleave import replica
 from effbench.study.record import Record
 
 
@@ -24,8 +26,22 @@ def pq_interval(record: Record) -> tuple[float, float]:
     return interval(bootstrap_pq(images, {category for image in images for category in image}))
 
 
+def pq_span(place: Place) -> tuple[float, float]:
+    """What the quality of a system is drawn with: lowest and highest of its seeds, or one seed's `pq_interval`."""
+    if len(place) == 1:
+        return pq_interval(place[0])
+    found = [record.detail["all"]["pq"] for record in place]
+    return min(found), max(found)
+
+
 def _images(record: Record) -> dict[int, ImageStats]:
     return {int(image): ImageStats.from_json(stats) for image, stats in record.detail["per_image"].items()}
+
+
+def _pooled(place: Place) -> dict[int, ImageStats]:
+    """Every image's statistics, summed over the seeds."""
+    seeds = [_images(record) for record in place]
+    return {image: ImageStats(accumulate(images[image] for images in seeds)) for image in seeds[0]}
 
 
 def quality_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -57,50 +73,57 @@ def quality_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def size_table(records: Sequence[Record]) -> pd.DataFrame:
-    """PQ and RQ in percent by the size of the segments."""
+    """PQ and RQ in percent by the size of the segments, mean over seeds."""
     rows = []
-    for record in scored(records):
-        by_size: dict[str, Any] = record.detail["by_size"]
-        cells = {
-            f"{metric.upper()} {size}": f"{result[metric]:.1f}" if result["categories"] else "-"
-            for size, result in by_size.items()
-            for metric in ("pq", "rq")
-        }
-        rows.append({**model_names(Cell.from_json(record.cell)), **cells})
+    for place in places(scored(records)):
+        cells: dict[str, str] = {}
+        for size in place[0].detail["by_size"]:
+            cells |= _means(size, [record.detail["by_size"][size] for record in place])
+        rows.append({**model_names(Cell.from_json(place[0].cell)), **cells})
     return pd.DataFrame(rows)
 
 
 def parts_table(records: Sequence[Record]) -> pd.DataFrame:
-    """PQ and RQ in percent on the further parts, over the classes that a part is about."""
+    """PQ and RQ in percent on the further parts, over the classes that a part is about, mean over seeds."""
     rows = []
-    for record in scored(records):
-        parts: dict[str, Any] = record.detail["parts"]
+    for place in places(scored(records)):
         cells: dict[str, str] = {}
-        for part, scores in parts.items():
-            found = scores["focus"]
-            cells |= {f"{part}: {m.upper()}": f"{found[m]:.1f}" if found["categories"] else "-" for m in ("pq", "rq")}
+        for part in place[0].detail["parts"]:
+            cells |= _means(part, [record.detail["parts"][part]["focus"] for record in place], "{1}: {0}")
         if cells:
-            rows.append({**model_names(Cell.from_json(record.cell)), **cells})
+            rows.append({**model_names(Cell.from_json(place[0].cell)), **cells})
     return pd.DataFrame(rows)
 
 
+def _means(name: str, found: Sequence[Any], title: str = "{0} {1}") -> dict[str, str]:
+    """heading -> mean of PQ and of RQ; "-" where there were no categories."""
+    return {
+        title.format(metric.upper(), name): (
+            f"{statistics.fmean(scores[metric] for scores in found):.1f}" if found[0]["categories"] else "-"
+        )
+        for metric in ("pq", "rq")
+    }
+
+
 def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
-    """PQ against the baseline's on the same images, in points, with the 95% interval of the paired bootstrap."""
-    found = scored(records)
-    base = next((record for record in found if Cell.from_json(record.cell).system == baseline), None)
-    columns = (f"PQ minus {baseline}'s", "95% interval over images", "excludes 0")
+    """PQ against the baseline's on the same images, in points, with the 95% interval of the paired bootstrap.
+
+    Of several seeds each image's statistics are summed; the seeds' own differences, seed by seed, stand beside.
+    """
+    found = places(scored(records))
+    base = next((place for place in found if Cell.from_json(place[0].cell).system == baseline), None)
+    columns = (f"PQ minus {baseline}'s", "95% interval over images", "excludes 0", "of each seed")
     rows: list[dict[str, str]] = []
     if base is None:
         return pd.DataFrame(rows)
-    before = _images(base)
-    for record in found:
-        if record is base:
+    for place in found:
+        if place is base:
             continue
-        names = model_names(Cell.from_json(record.cell))
-        if record.detail["per_image"].keys() != base.detail["per_image"].keys():
-            rows.append({**names, **dict.fromkeys(columns, "-"), columns[-1]: "scored on other images"})
+        names, both = model_names(Cell.from_json(place[0].cell)), [*base, *place]
+        if len({frozenset(record.detail["per_image"]) for record in both}) > 1:
+            rows.append({**names, **dict.fromkeys(columns, "-"), columns[2]: "scored on other images"})
             continue
-        after = _images(record)
+        before, after = _pooled(base), _pooled(place)
         categories = {category for image in (*before.values(), *after.values()) for category in image}
         difference = pq_difference(before, after, categories, ())["all"]
         excludes = difference.low > 0 or difference.high < 0
@@ -110,9 +133,16 @@ def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
                 columns[0]: f"{difference.difference:+.1f}",
                 columns[1]: f"{difference.low:+.1f} to {difference.high:+.1f}",
                 columns[2]: "yes" if excludes else "no",
+                columns[3]: ", ".join(f"{own:+.1f}" for own in _seed_by_seed(base, place)),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _seed_by_seed(base: Place, place: Place) -> list[float]:
+    before = {replica(Cell.from_json(record.cell)): record.detail["all"]["pq"] for record in base}
+    after = {replica(Cell.from_json(record.cell)): record.detail["all"]["pq"] for record in place}
+    return [after[seed] - before[seed] for seed in after if seed in before]
 
 
 def _number(detail: Any, *path: str) -> str:

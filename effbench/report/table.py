@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from effbench.study.cell import Cell
+from effbench.study.interleave import replica, unreplicated
 from effbench.study.record import Record
-from effbench.study.statistics import LEAST_SAMPLES, percentile, spread
+from effbench.study.statistics import LEAST_SAMPLES, across_processes, licensed, spread
 from effbench.study.suite import Column, Plan, Published, Task
 
 GIGA = 1e9
 
+Place = Sequence[Record]
+"""The records behind one number: one cell, measured in several processes or trained with several seeds."""
 
-def value_of(column: Column, record: Record) -> float:
-    """What the record says for the column, in the column's unit; NaN for a median of too few samples."""
+
+def value_of(column: Column, place: Place) -> float:
+    """What the records say for the column, in the column's unit.
+
+    The median of the processes' medians, a percentile or mean of all their samples, or the mean of what the details
+    say. NaN for a percentile of too few samples.
+    """
+    samples = [record.samples for record in place]
+    pooled = [sample for own in samples for sample in own]
     if column.value == "p50":
-        few = len(record.samples) < LEAST_SAMPLES[50]
-        return math.nan if few else column.scale * percentile(record.samples, 50)
+        few = any(len(own) < LEAST_SAMPLES[50] for own in samples)
+        return math.nan if few else column.scale * across_processes(samples).median
+    if column.value == "mean":
+        return column.scale * statistics.fmean(pooled)
+    if column.value == "p90":
+        return column.scale * licensed(pooled).get(90, math.nan)
+    return column.scale * statistics.fmean(_detail(column, record) for record in place)
+
+
+def _detail(column: Column, record: Record) -> float:
     value: Any = record.detail
     for name in column.value.split("."):
         value = value[name]
-    return column.scale * float(value)
+    return float(value)
+
+
+def ratios(column: Column, filled: Mapping[str, Place], baseline: str) -> dict[str, list[float]]:
+    """system -> its ratio to the baseline in every round: between records of one environment and machine alone."""
+    bases = {_round(record): record for record in filled.get(baseline, ())}
+    found = {}
+    for name, place in filled.items():
+        pairs = [(record, bases[_round(record)]) for record in place if _round(record) in bases]
+        if pairs:
+            found[name] = [value_of(column, [own]) / value_of(column, [base]) for own, base in pairs]
+    return found
+
+
+def _round(record: Record) -> tuple[Any, ...]:
+    return *replica(Cell.from_json(record.cell)), str(sorted(record.environment.items())), record.host
 
 
 def _fills(column: Column, record: Record) -> bool:
@@ -35,6 +69,7 @@ def _fills(column: Column, record: Record) -> bool:
         and bool(cell["width"]) == column.narrow
         and column.size in (None, cell["size"])
         and column.backbone in (None, cell["backbone"])
+        and column.conditions in (None, Cell.from_json(cell).conditions)
     )
 
 
@@ -50,47 +85,56 @@ def systems(plan: Plan) -> list[str]:
     return list(dict.fromkeys(t.cell.system for t in plan.tasks if t.probe in ("macs", "latency", "quality")))
 
 
-def filling(column: Column, records: Sequence[Record]) -> dict[str, Record]:
-    """system -> the record that fills its place in a column.
-
-    Raises ValueError where two would: the plan's columns do not tell its cells apart.
-    """
-    filled: dict[str, Record] = {}
+def places(records: Iterable[Record]) -> list[Place]:
+    """Records of one probe and one cell put together, in the order of their first; replicas in theirs."""
+    found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if _fills(column, record):
-            name = Cell.from_json(record.cell).system
-            if name in filled:
-                raise ValueError(f"two records fill column {column.title!r} of {name}; give it a size or backbone")
-            filled[name] = record
+        found.setdefault((record.probe, unreplicated(Cell.from_json(record.cell)).id), []).append(record)
+    return [sorted(place, key=lambda record: replica(Cell.from_json(record.cell))) for place in found.values()]
+
+
+def filling(column: Column, records: Sequence[Record]) -> dict[str, Place]:
+    """system -> the records that fill its place in a column.
+
+    Raises ValueError where two cells would: the plan's columns do not tell them apart.
+    """
+    filled: dict[str, Place] = {}
+    for place in places(record for record in records if _fills(column, record)):
+        name = Cell.from_json(place[0].cell).system
+        if name in filled:
+            raise ValueError(
+                f"two cells fill column {column.title!r} of {name}; give it a size, backbone or conditions"
+            )
+        filled[name] = place
     return filled
 
 
 def main_table(records: Sequence[Record], plan: Plan, published: Sequence[Published]) -> pd.DataFrame:
     """Systems x columns as numbers, NaN where no record (or no paper) says anything.
 
-    A ratio is taken only between records of one environment and machine. Raises ValueError as `filling` does.
+    A ratio is the median of the rounds'. Raises ValueError as `filling` does.
     """
     names = systems(plan)
     table: dict[str, dict[str, float]] = {}
     for column in plan.columns:
         filled = filling(column, records)
-        values = {name: value_of(column, record) for name, record in filled.items()}
-        table[column.title] = values
+        table[column.title] = {name: value_of(column, place) for name, place in filled.items()}
         if column.printed:
             table[f"{column.title.removesuffix(' GMACs')} GFLOPs printed"] = {
                 name: claim.value
-                for name, record in filled.items()
+                for name, (record, *_) in filled.items()
                 for claim in published
                 if claim.metric == column.printed and _answers(record, claim)
             }
         if column.ratio:
-            base = filled.get(plan.baseline)
-            table[f"{column.title} / {plan.baseline}"] = {
-                name: values[name] / values[plan.baseline]
-                for name, record in filled.items()
-                if base and (record.environment, record.host) == (base.environment, base.host)
-            }
+            found = ratios(column, filled, plan.baseline)
+            table[ratio_title(column.title, plan.baseline)] = {n: statistics.median(own) for n, own in found.items()}
     return pd.DataFrame(table, index=names, dtype=float)
+
+
+def ratio_title(title: str, baseline: str) -> str:
+    """The heading of a column's ratios to the baseline."""
+    return f"{title} / {baseline}"
 
 
 def _answers(record: Record, claim: Published) -> bool:
@@ -179,26 +223,32 @@ def _of_last(cell: Cell) -> bool:
 
 
 def timing_table(records: Sequence[Record]) -> pd.DataFrame:
-    """What stands behind each time: device, samples, spread, warm-up, implementation."""
+    """What stands behind each time: device, processes, samples, spreads, canary, implementation."""
     rows = []
-    for record in records:
-        if record.probe == "latency" and record.status == "ok":
-            cell, few = Cell.from_json(record.cell), len(record.samples) < LEAST_SAMPLES[50]
-            rows.append(
-                {
-                    **model_names(cell),
-                    "input": ", ".join(record.detail["sizes"]),
-                    "device": f"{cell.device}, {record.detail['threads']} threads",
-                    "type": cell.dtype,
-                    "p50, ms": "-" if few else f"{1000 * percentile(record.samples, 50):.2f}",
-                    "samples": str(len(record.samples)),
-                    "interquartile range": f"{100 * spread(record.samples):.0f}%",
-                    "warm-up runs": str(len(record.detail["warm_up"])),
-                    "canary moved": f"{100 * record.detail['canary']['moved']:+.0f}%",
-                    "operator": ", ".join(record.implementation.values()) or "PyTorch",
-                    "started, UTC": record.started_at.removesuffix("+00:00"),
-                }
-            )
+    for place in places(record for record in records if record.probe == "latency" and record.status == "ok"):
+        record, samples = place[0], [record.samples for record in place]
+        cell, counts = Cell.from_json(record.cell), sorted({len(own) for own in samples})
+        known = counts[0] >= LEAST_SAMPLES[50]
+        across = across_processes(samples) if known else None
+        tail = licensed([sample for own in samples for sample in own])
+        moved = max((record.detail["canary"]["moved"] for record in place), key=abs)
+        rows.append(
+            {
+                **model_names(cell),
+                "input": ", ".join(record.detail["sizes"]),
+                "device": f"{cell.device}, {record.detail['threads']} threads",
+                "conditions": cell.conditions,
+                "p50, ms": f"{1000 * across.median:.2f}" if across else "-",
+                "p90, ms": f"{1000 * tail[90]:.2f}" if 90 in tail else "-",
+                "processes": str(len(place)),
+                "samples of each": ", ".join(map(str, counts)),
+                "between processes": f"{100 * across.between:.1f}%" if across and across.between is not None else "-",
+                "interquartile range": f"{100 * statistics.fmean(spread(own) for own in samples):.0f}%",
+                "canary moved": f"{100 * moved:+.0f}%",
+                "operator": ", ".join(record.implementation.values()) or "PyTorch",
+                "started, UTC": record.started_at.removesuffix("+00:00"),
+            }
+        )
     return pd.DataFrame(rows)
 
 

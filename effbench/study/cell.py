@@ -52,6 +52,19 @@ class Cell:
         """The system's name in tables."""
         return label(self.encoder, self.settings)
 
+    @property
+    def precision(self) -> str:
+        """What its numbers are: its dtype, or "tf32" where the device may round float32 to that in products."""
+        return "tf32" if self.options.get("tf32") else self.dtype
+
+    @property
+    def conditions(self) -> str:
+        """How it is timed, as tables call it: its precision, batch and mode where they are not 1 and eager."""
+        batch, mode = self.batch, self.options.get("mode", "eager")
+        return ", ".join(
+            [self.precision, *([f"batch {batch}"] if batch > 1 else []), *([mode] if mode != "eager" else [])]
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, tuples as lists."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))

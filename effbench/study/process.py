@@ -17,7 +17,7 @@ class WorkerProcess:
     """Runs jobs one after another in one fresh process; see effbench/study/worker.py for the other end.
 
     Args:
-        jobs: plain JSON, each with cell, probe, inputs, threads and work.
+        jobs: plain JSON, each with cell, probe, inputs, threads, cores and work.
         threads: of the process.
         log: file that takes whatever the process prints.
     """

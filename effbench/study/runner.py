@@ -1,7 +1,8 @@
 """Runs a plan: one fresh process per task, each finished task a record at once.
 
 Timings run alone with all cores. Everything else runs beside others, one thread each, because small models gain
-little from a second thread. Only the runner writes records, and a lock keeps a second runner out of the folder.
+little from a second thread; what further cores a task asks for load images ahead. Only the runner writes records, and
+a lock keeps a second runner out of the folder.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Runner:
         folder: of the results.
         display: progress.
         retry_failed: measure again what failed before under the same key.
-        cores: how many tasks may run side by side.
+        cores: how many tasks that run side by side may keep busy together.
     """
 
     folder: Path
@@ -130,29 +131,38 @@ class Runner:
         yield from self._side_by_side([*own, *(counting[i : i + share] for i in range(0, len(counting), share))])
 
     def _side_by_side(self, units: Sequence[Sequence[Task]]) -> Iterator[Record]:
-        """Run units, each the tasks of one process, as many at a time as there are cores."""
-        waiting, running = list(units), 0
-        ended: queue.Queue[Record | BaseException | None] = queue.Queue()
+        """Run units, each the tasks of one process, in their order and as many at a time as have cores."""
+        waiting, free = list(units), self.cores
+        ended: queue.Queue[Record | tuple[int, BaseException | None]] = queue.Queue()
 
         def work(unit: Sequence[Task]) -> None:
+            failure: BaseException | None = None
             try:
                 for record in self._in_a_process(unit):
                     ended.put(record)
-                ended.put(None)
             except BaseException as error:
-                ended.put(error)
+                failure = error
+            ended.put((self._cores(unit), failure))
 
-        while waiting or running:
-            while waiting and running < self.cores:
+        while waiting or free < self.cores:
+            while waiting and self._cores(waiting[0]) <= free:
+                free -= self._cores(waiting[0])
                 threading.Thread(target=work, args=(waiting.pop(0),), daemon=True).start()
-                running += 1
             result = ended.get()
             if isinstance(result, Record):
                 yield result
                 continue
-            running -= 1
-            if result is not None:
-                raise result
+            cores, error = result
+            free += cores
+            if error is not None:
+                raise error
+
+    def _cores(self, unit: Sequence[Task]) -> int:
+        """How many the process of a unit may keep busy: one that asks for more than there are has them all."""
+        first = unit[0]
+        if first.alone:
+            return self.cores
+        return 1 if first.counts else min(first.cores, self.cores)
 
     def _in_a_process(self, unit: Sequence[Task]) -> Iterator[Record]:
         """The records of tasks that share one fresh process, one after another."""
@@ -174,6 +184,7 @@ class Runner:
                 "probe": task.probe,
                 "inputs": dict(task.inputs),
                 "threads": threads,
+                "cores": self._cores(unit),
                 "work": str(work),
             }
             for task, work in zip(measured, folders, strict=True)

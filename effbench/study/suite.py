@@ -23,6 +23,7 @@ class Task:
         title: what the progress line calls it.
         alone: no other task may run meanwhile (timings), and all cores are its own.
         counts: it computes no numbers that a neighbour could disturb, so it may share its process with others.
+        cores: how many it keeps busy where it has neighbours: one to compute, the others to load images ahead.
         inputs: paths that the probe reads; where data lies is no part of a cell's identity.
         skip: why this cannot be measured, or None.
     """
@@ -32,6 +33,7 @@ class Task:
     title: str
     alone: bool = False
     counts: bool = False
+    cores: int = 1
     inputs: Mapping[str, str] = field(default_factory=dict)
     skip: str | None = None
 
@@ -85,9 +87,10 @@ class Column:
     Attributes:
         title: heading.
         probe: whose record fills it.
-        value: "p50" (median of the samples), or a path in the record's detail ("all.pq").
+        value: "p50", "p90" or "mean" (of the samples), or a path in the record's detail ("all.pq").
         narrow: whether the record is of a cell with a `width`.
         size, backbone: the cell's, or None for any.
+        conditions: the cell's (see `Cell.conditions`), or None for any.
         scale: factor from the record's unit to the column's.
         digits: after the decimal point.
         printed: metric of the published number that stands in the next column, or None.
@@ -100,6 +103,7 @@ class Column:
     narrow: bool = False
     size: str | None = None
     backbone: str | None = None
+    conditions: str | None = None
     scale: float = 1.0
     digits: int = 1
     printed: str | None = None
@@ -126,23 +130,36 @@ class Savings:
     """A figure of how much of the multiply-accumulates that systems save against the baseline is saved in time.
 
     Attributes:
-        macs, time: titles of the columns, of one model at one size; the time has its ratio beside it.
+        macs: title of a column.
+        times: title of a column of the same models at the same size -> what a panel calls it; each has its ratio.
         caption: over the figure.
     """
 
     macs: str
-    time: str
+    times: Mapping[str, str]
     caption: str
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose: profile, data root, image limit, a part of the systems."""
+    """What the user chose: profile, data root, image limit, a part of the systems, device (None: the profile's)."""
 
     profile: str | None = None
     data_root: Path | None = None
     limit: int | None = None
     systems: tuple[str, ...] = ()
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """When systems may be ordered by their quality: when `strong` beats `plain` by more than seeds move either.
+
+    Both are systems. A study in which it does not cannot tell encoders apart, whatever its numbers say.
+    """
+
+    strong: str
+    plain: str
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,7 @@ class Plan:
         baseline: the system that ratios are taken to.
         columns, legend: the table, and what it shows in a sentence.
         figure, savings: of the table's columns, or None.
+        ranking: what an order of the systems by quality takes, or None where none is asked for.
     """
 
     profile: str
@@ -166,6 +184,7 @@ class Plan:
     legend: str
     figure: TradeOff | None = None
     savings: Savings | None = None
+    ranking: Ranking | None = None
 
 
 @dataclass(frozen=True)

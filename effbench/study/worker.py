@@ -45,6 +45,7 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
             work=task["work"],
             inputs=task["inputs"],
             report=lambda **progress: _emit(events, {"event": "progress", **progress}),
+            cores=task["cores"],
         )
         measured = load_probe(task["probe"]).measure(cell, context)
         result = {

@@ -7,9 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effbench.data.transforms import Target
+from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter
 from effbench.training.criterion import SetCriterion
 from effbench.training.distributed import mean_over_processes
+
+PRECISIONS = ("float32", "bfloat16")
+"""Of the segmenter's forward pass; bfloat16 by autocast, with the range of float32, so that no loss is scaled."""
 
 
 class PixelClassifier(nn.Module):
@@ -36,17 +40,30 @@ class PixelClassifier(nn.Module):
 
 
 class TrainingLosses(nn.Module):
-    """The segmenter and its companion, from images to weighted losses by name."""
+    """The segmenter and its companion, from images to weighted losses by name.
 
-    def __init__(self, model: Segmenter, pixel: PixelClassifier, criterion: SetCriterion, pixel_weight: float) -> None:
+    `precision` (one of `PRECISIONS`) is the segmenter's alone: what it gives is matched and compared in float32.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        pixel: PixelClassifier,
+        criterion: SetCriterion,
+        pixel_weight: float,
+        precision: str = "float32",
+    ) -> None:
         super().__init__()
         self.model, self.pixel = model, pixel
         self.criterion, self.pixel_weight = criterion, pixel_weight
+        self.precision = precision
 
     def forward(self, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """images (B, 3, H, W) in [0, 1], a target for each: the losses of `SetCriterion`, and `pixel` if it counts."""
-        output = self.model(images)
-        losses = self.criterion(output.predictions, targets)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            output = self.model(images)
+        predictions = [Prediction(one.logits.float(), one.masks.float()) for one in output.predictions]
+        losses = self.criterion(predictions, targets)
         if self.pixel_weight:
-            losses["pixel"] = self.pixel_weight * self.pixel.loss(output.encoded.mask_features, targets)
+            losses["pixel"] = self.pixel_weight * self.pixel.loss(output.encoded.mask_features.float(), targets)
         return losses

@@ -22,7 +22,7 @@ from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.training.checkpoint import check_same, load, save_atomic
 from effbench.training.criterion import CriterionSettings, SetCriterion
 from effbench.training.distributed import wait_for_all, world
-from effbench.training.losses import PixelClassifier, TrainingLosses
+from effbench.training.losses import PRECISIONS, PixelClassifier, TrainingLosses
 
 SHOWN = ("class", "mask", "dice", "pixel")
 NO_DECAY_NAMES = ("relative_position_bias_table", "absolute_pos_embed")
@@ -46,6 +46,8 @@ class Recipe:
         checkpoint_every: seconds between checkpoints.
         augmentation: "crop" (square crops and flips), or Mask2Former's "large_scale_jitter" (COCO) or "cityscapes"
             (crops twice as wide as `crop`); see `effbench.data.augmentation`.
+        precision: "float32", or "bfloat16" for a segmenter that runs under autocast; weights, optimiser, losses and
+            evaluation are float32 in both.
     """
 
     steps: int
@@ -61,9 +63,12 @@ class Recipe:
     seed: int = 0
     checkpoint_every: float = 20.0
     augmentation: str = "crop"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         augmentation(self.augmentation)  # one that is not there is refused at once
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision={self.precision!r}; expected one of {', '.join(PRECISIONS)}")
         if self.crop < STRIDE or self.crop % STRIDE:
             raise InputError(f"crop={self.crop}; expected a positive multiple of {STRIDE}, so that nothing is padded")
         if self.batch_size * (self.crop // STRIDE) ** 2 < 2:
@@ -135,7 +140,9 @@ class Trainer:
         """
         self._resume()
         recipe, place = self.recipe, world()
-        losses_of: nn.Module = TrainingLosses(self.model, self.pixel, self.criterion, recipe.pixel_weight).train()
+        losses_of: nn.Module = TrainingLosses(
+            self.model, self.pixel, self.criterion, recipe.pixel_weight, recipe.precision
+        ).train()
         if place.size > 1:
             losses_of = nn.parallel.DistributedDataParallel(losses_of)
         last = saved_at = time.monotonic()

@@ -19,7 +19,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from effbench.cache import cache_folder
-from effbench.data.memory import InMemory
+from effbench.data.memory import image_source
 from effbench.data.roots import open_split
 from effbench.encoders.contract import Encoder, EncoderOutput, Features
 from effbench.encoders.layers import ConvNorm
@@ -75,10 +75,10 @@ def path_of(start: WarmStart) -> Path:
     return cache_folder() / f"warm-start-{key}.pt"
 
 
-def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | None = None) -> Path:
+def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | None = None, workers: int = 0) -> Path:
     """Train the warm start on the data set in `root` if it is not there yet, and return its file.
 
-    Resumes after a kill; a second process waits for the first.
+    Resumes after a kill; a second process waits for the first. `workers` processes load a large set's images ahead.
     """
     path = path_of(start)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,8 @@ def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | N
         decoder = Mask2FormerDecoder(start.dim, start.dim, classes, start.queries, **start.decoder_settings)
         model = Segmenter(backbone, ProjectionNeck(backbone.features, start.dim), decoder).to(start.device)
         unfinished = path.with_suffix(".partial")
-        trainer = Trainer(model, InMemory(data), classes, start.recipe, unfinished, on_step)
+        dataset, workers = image_source(data, workers)
+        trainer = Trainer(model, dataset, classes, start.recipe, unfinished, on_step, workers)
         trainer.run()
         state = {name: getattr(model, name).state_dict() for name in ("backbone", "decoder")}
         save_atomic({**state, "seconds": trainer.seconds}, path)

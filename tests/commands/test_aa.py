@@ -79,7 +79,7 @@ def test_a_noisy_machine_ends_with_1(noise: Callable[[float], None], call: Call)
     [
         ({"size": "65x64"}, "multiples of 32"),
         ({"size": "big"}, "expected HxW"),
-        ({"device": "tpu"}, "device tpu"),
+        ({"device": "tpu"}, "device 'tpu'"),
         ({"encoder": "fnp"}, "no encoder is called 'fnp'"),
     ],
 )

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from effbench.data import memory
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import embedded_root
 from effbench.data.embedded_categories import CATEGORIES
+from effbench.data.memory import InMemory
 from effbench.probes import quality, training_options
 from effbench.probes.base import Context
 from effbench.probes.training_options import parse_recipe
 from effbench.quality import CategoryStats, ImageStats, accumulate, summarise
 from effbench.study.cell import Cell
+from effbench.training import trainer
 from effbench.training.evaluate import Evaluation, Inference
 
 MakeCell = Callable[..., Cell]
@@ -103,6 +106,30 @@ def test_a_warm_start_is_used_when_the_cell_asks_for_one(
     assert list(dict.fromkeys(phases)) == ["warm start", "training", "evaluating"]
 
 
+def test_files_that_another_process_loads_give_what_images_in_memory_give(
+    tiny_cell: MakeCell, context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+    trained = trainer.Trainer.run
+
+    def run(self: trainer.Trainer) -> None:
+        asked.append((type(self.dataset), self.workers))
+        trained(self)
+
+    monkeypatch.setattr(trainer.Trainer, "run", run)
+    cell = tiny_cell(options={**OPTIONS, "warm_start": {**RECIPE, "seed": 1}})
+    scores = []
+    for name, most in (("memory", memory.MOST_IN_MEMORY), ("files", 0)):
+        monkeypatch.setenv("EFFBENCH_CACHE", str(tmp_path / name))  # each makes the warm start
+        monkeypatch.setattr(memory, "MOST_IN_MEMORY", most)
+        scores.append(quality.measure(cell, replace(context, cores=2)).detail["per_image"])
+    assert asked == [(InMemory, 0)] * 2 + [(CocoPanoptic, 1)] * 2, "the warm start, and the training"
+    assert scores[0] == scores[1]
+    starts = [torch.load(path) for path in sorted(tmp_path.glob("*/warm-start-*.pt"))]
+    weights = [{part: start[part] for part in ("backbone", "decoder")} for start in starts]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
 # --- the parts of an embedded set ------------------------------------------------------------------------------------
 
 
@@ -110,8 +137,9 @@ def test_a_warm_start_is_used_when_the_cell_asks_for_one(
 def in_parts(tiny_cell: MakeCell, monkeypatch: pytest.MonkeyPatch) -> Cell:
     """A cell that trains on a mix and is scored on three parts."""
 
-    def small(part: str, size: int, counts: Any = None, progress: Any = None) -> Path:
-        return embedded_root(part, size, counts or {"train2017": 3, "val2017": 3}, progress=progress)
+    def small(part: str, size: int, counts: dict[str, int], progress: Any, workers: int) -> Path:
+        counts = {split: min(count, 3) for split, count in counts.items()}
+        return embedded_root(part, size, counts, progress=progress, workers=workers)
 
     monkeypatch.setattr(training_options, "embedded_root", small)  # the whole set takes half a minute
     options = {"recipe": {**RECIPE, "steps": 1}, "inference": {}, "parts": {"base": 2, "context": 3, "thin": 1}}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from effbench.study.interleave import replica
 from effbench.study.record import Record
 from effbench.study.suite import Options, Plan, Suite, Task, find_suite
 from effbench.suites.systems import COUNTED
@@ -29,11 +31,16 @@ def macs(task: Task, number: int) -> dict[str, Any]:
 
 
 def latency(task: Task, number: int) -> dict[str, Any]:
-    """Medians of 100, 200, 300, ... ms; a tenth of it where narrow. One sample lies far out."""
-    median = number * (0.01 if task.cell.width else 0.1)
+    """Medians of 100, 200, 300, ... ms; a tenth of it where narrow. One sample lies far out.
+
+    The second process of a cell takes a tenth more, the third two tenths.
+    """
+    process, _ = replica(task.cell)
+    median = number * (0.01 if task.cell.width else 0.1) * (1 + 0.1 * process)
     detail = {"warm_up": [1.0, 0.5], "sizes": ["512x512"], "threads": 2, "clock": "host", "inside": "encoder forward"}
     detail["canary"] = {"moved": 0.04}
-    return {"samples": [median] * 14 + [9.0], "unit": "s", "detail": detail}
+    samples = max(15, task.cell.options["samples"])
+    return {"samples": [median] * (samples - 1) + [9.0], "unit": "s", "detail": detail}
 
 
 def score(pq: float, rq: float = 60.0, categories: int = 5) -> dict[str, float]:
@@ -43,10 +50,12 @@ def score(pq: float, rq: float = 60.0, categories: int = 5) -> dict[str, float]:
 def quality(task: Task, number: int) -> dict[str, Any]:
     """PQ of 41, 42, 43, ...; things 10 less, stuff 10 more. One of the two images is 8 better, the other 8 worse.
 
+    A half more for every further seed.
+
     Smaller segments are worse, and no image has a large one. On the first harder part 10 less than on the whole, on
     the next ones 11 and 12 less, and over what the parts are about another 5 less.
     """
-    pq = 40.0 + number
+    pq = 40.0 + number + 0.5 * replica(task.cell)[1]
     images = {
         name: {"0": [(pq - 10 + more) / 100, 1, 0, 0], "9": [(pq + 10 + more) / 100, 1, 0, 0]}
         for name, more in (("1", 8), ("2", -8))
@@ -68,6 +77,33 @@ def quality(task: Task, number: int) -> dict[str, Any]:
     return {"samples": [pq], "unit": "%", "detail": detail}
 
 
+def components(task: Task, number: int) -> dict[str, Any]:
+    """Passes of 1, 2, 3, ... s, of which the encoder takes half."""
+    shares = {"preparation": 0.01, "backbone": 0.25, "encoder": 0.5, "decoder": 0.2, "post_processing": 0.03}
+    mean = {name: share * number for name, share in shares.items()}
+    placed = {"bound": "compute", "mac_per_s": 3e10, "byte_per_s": 2e9, "mac_share": 0.4, "byte_share": 0.1}
+    detail = {
+        "mean_s": {**mean, "whole": float(number)},
+        "residual": 0.01,
+        "sum_over_whole": 1.02,
+        "boundaries_cost": 0.005,
+        "roofline": {
+            "ceilings": {"mac_per_s": 7.5e10, "byte_per_s": 2e10},
+            **dict.fromkeys(("backbone", "encoder", "decoder"), placed),
+        },
+    }
+    return {"samples": [float(number)] * 11, "unit": "s", "detail": detail}
+
+
+def memory(task: Task, number: int) -> dict[str, Any]:
+    """Encoders of 100, 200, 300, ... MB, and 50 MB more in the decoder."""
+    peaks = {name: {"own": 1e8 * number, "whole": 1e8 * number} for name in ("backbone", "encoder")}
+    peaks["decoder"] = {"own": 5e7, "whole": 1e8 * number + 5e7}
+    weights = {"backbone": 9e7, "encoder": 2e7, "decoder": 5e7}
+    detail = {"components": peaks, "whole": 1e8 * number + 5e7, "weights": weights, "counts": "an allocator"}
+    return {"samples": [1e8 * number], "unit": "B", "detail": detail}
+
+
 def parameters(task: Task, number: int) -> dict[str, Any]:
     """Encoders of 1.25, 2.25, 3.25, ... million parameters."""
     encoder = 1e6 * number + 250_000
@@ -87,6 +123,8 @@ ANSWERS: dict[str, Callable[[Task, int], dict[str, Any]]] = {
     "macs": macs,
     "latency": latency,
     "quality": quality,
+    "components": components,
+    "memory": memory,
     "parameters": parameters,
     "warm_start": warm_start,
     "ground_truth": ground_truth,
@@ -131,6 +169,14 @@ def suite() -> Suite:
 @pytest.fixture(scope="session")
 def quick(suite: Suite) -> Plan:
     return suite.plan(Options())
+
+
+@pytest.fixture(scope="session")
+def full(suite: Suite) -> Plan:
+    """Its energy is skipped, as where there is no meter."""
+    plan = suite.plan(Options(profile="full", device="cpu"))
+    tasks = [replace(t, skip="no energy meter: none") if t.probe == "energy" else t for t in plan.tasks]
+    return replace(plan, tasks=tasks)
 
 
 @pytest.fixture(scope="session")

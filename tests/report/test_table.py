@@ -115,7 +115,7 @@ def test_a_median_of_too_few_samples_is_not_shown(quick: Plan, suite: Suite, ans
     assert text.loc["fpn", "encoder ms"] == "-"
     assert text.loc["mask2former", "encoder ms"] == "100"
     times = table.timing_table(records)
-    assert list(times[(times["system"] == "fpn") & (times["samples"] == "10")]["p50, ms"]) == ["-"]
+    assert list(times[(times["system"] == "fpn") & (times["samples of each"] == "10")]["p50, ms"]) == ["-"]
 
 
 def test_smoke_shows_the_photos_numbers_and_says_smoke(smoke: Plan, suite: Suite, answer: Answer) -> None:
@@ -198,8 +198,9 @@ def test_components_stand_at_every_input_where_they_sum_to_the_total(quick: Plan
 def test_what_stands_behind_each_time(quick: Plan, answer: Answer) -> None:
     rows = table.timing_table(answers(quick.tasks, answer))
     assert len(rows) == 2 * len(TRAINED)
-    assert set(rows["samples"]) == {"15"}
-    assert set(rows["warm-up runs"]) == {"2"}
+    assert set(rows["samples of each"]) == {"15"} and set(rows["processes"]) == {"1"}
+    assert set(rows["between processes"]) == {"-"}, "one process says nothing of others"
+    assert set(rows["p90, ms"]) == {"-"}, "15 samples have none"
     full = rows[(rows["system"] == "fpn") & (rows["width"] == "full")]
     assert list(full["p50, ms"]) == [f"{LAST}00.00"]
 
@@ -216,17 +217,17 @@ def test_a_ratio_is_taken_within_one_environment_alone(quick: Plan, suite: Suite
 def test_two_records_for_one_place_are_refused(quick: Plan, suite: Suite, answer: Answer) -> None:
     task = next(task for task in quick.tasks if task.probe == "parameters")
     twin = replace(task, cell=replace(task.cell, size="640x640"))
-    with pytest.raises(ValueError, match="two records fill column 'encoder M parameters' of mask2former"):
+    with pytest.raises(ValueError, match="two cells fill column 'encoder M parameters' of mask2former"):
         table.main_table([answer(task), answer(twin)], quick, suite.published)
 
 
 def test_a_column_without_a_backbone_may_not_hold_two(quick: Plan, answer: Answer) -> None:
     tasks = [task for task in of(quick.tasks, "fpn", "macs", narrow=False) if task.cell.size == "coco"]
     column = Column("GMACs", "macs", "papers.total", size="coco")
-    with pytest.raises(ValueError, match="two records fill column 'GMACs' of fpn; give it a size or backbone"):
+    with pytest.raises(ValueError, match="two cells fill column 'GMACs' of fpn; give it a size, backbone or"):
         table.filling(column, answers(tasks, answer))
     found = table.filling(replace(column, backbone="swin_t"), answers(tasks, answer))
-    assert {name: record.cell["backbone"] for name, record in found.items()} == {"fpn": "swin_t"}
+    assert {name: record.cell["backbone"] for name, (record,) in found.items()} == {"fpn": "swin_t"}
 
 
 def test_what_the_papers_leave_out_has_a_column_per_operator(quick: Plan, answer: Answer) -> None:

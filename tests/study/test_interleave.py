@@ -8,7 +8,7 @@ import pytest
 
 from effbench.errors import InputError
 from effbench.study.cell import Cell
-from effbench.study.interleave import interleaved, unreplicated
+from effbench.study.interleave import interleaved, replica, unreplicated
 
 A = Cell("fpn", "r50", dataset="coco", size="512x512", classes=133, queries=100, options={"samples": 11})
 B = replace(A, encoder="proscale")
@@ -40,3 +40,16 @@ def test_replicas_of_a_cell_are_put_together_again() -> None:
 def test_no_replica_is_no_study() -> None:
     with pytest.raises(InputError, match="0 replicas; expected at least 1"):
         interleaved([A], 0)
+
+
+def test_seeds_of_a_training_are_put_together_too() -> None:
+    seeds = [replace(A, options={"recipe": {"steps": 5, "seed": seed}}) for seed in (0, 1)]
+    assert len({cell.id for cell in seeds}) == 2
+    assert len({unreplicated(cell).id for cell in seeds}) == 1
+    assert [replica(cell) for cell in seeds] == [(0, 0), (0, 1)]
+    other = replace(A, options={"recipe": {"steps": 6, "seed": 0}})
+    assert unreplicated(other).id != unreplicated(seeds[0]).id, "another recipe is another cell"
+
+
+def test_a_replica_says_which_it_is() -> None:
+    assert [replica(cell) for cell in interleaved([A], 2)] == [(0, 0), (1, 0)]

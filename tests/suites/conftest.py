@@ -29,7 +29,22 @@ def cityscapes_smoke(city_photos: Path) -> Plan:
     return find_suite("cityscapes").plan(Options(data_root=city_photos))
 
 
-@pytest.fixture(params=["quick", "coco_smoke", "costs", "cityscapes_smoke"])
+@pytest.fixture(scope="session")
+def coco_full() -> Plan:
+    return find_suite("coco").plan(Options(profile="full", device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def cityscapes_full() -> Plan:
+    return find_suite("cityscapes").plan(Options(profile="full", device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def standard() -> Plan:
+    return find_suite("coco").plan(Options(profile="standard", device="cpu"))
+
+
+@pytest.fixture(params=["quick", "coco_smoke", "costs", "cityscapes_smoke", "coco_full", "cityscapes_full", "standard"])
 def plan(request: pytest.FixtureRequest) -> Plan:
     planned: Plan = request.getfixturevalue(request.param)
     return planned

@@ -43,10 +43,12 @@ def test_some_of_the_systems() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"profile": "quick"}, r"profile 'quick' of suite cityscapes; expected costs, or smoke"),
+        ({"profile": "quick"}, r"profile 'quick' of suite cityscapes; expected one of costs, smoke, full"),
         ({"profile": "smoke"}, "no folder of the data set cityscapes is known"),
-        ({"limit": 5}, "costs needs no photos; leave --data-root and --limit out"),
-        ({"profile": "costs", "data_root": Path()}, "costs needs no photos; leave --data-root and --limit out"),
+        ({"limit": 5}, "--limit counts photos of a data root"),
+        ({"profile": "costs", "data_root": Path()}, "costs takes no --data-root: .* leave one of the two out"),
+        ({"profile": "full", "data_root": Path()}, "full takes no --data-root: .* leave one of the two out"),
+        ({"device": "cuda"}, "profile costs runs on the CPU, not on cuda"),
         ({"systems": ("resnet",)}, "system 'resnet' is not in suite cityscapes"),
         ({"data_root": Path("/nonexistent")}, "/nonexistent not found; expected the folder of cityscapes there"),
     ],

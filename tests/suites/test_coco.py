@@ -127,7 +127,9 @@ def test_some_of_the_systems_are_the_same_cells_as_in_the_whole(quick: Plan) -> 
     ("options", "message"),
     [
         ({"profile": "smoke"}, r"no folder of the data set coco .* \(--data-root PATH\), or EFFBENCH_DATASETS"),
-        ({"profile": "full"}, r"profile 'full' .* expected quick, or smoke"),
+        ({"profile": "half"}, r"profile 'half' .* expected one of quick, smoke, full, standard"),
+        ({"profile": "full", "limit": 5}, "--limit counts photos of a data root"),
+        ({"device": "cuda"}, "profile quick runs on the CPU, not on cuda"),
         ({"limit": 5}, "--limit counts photos of a data root"),
         ({"systems": ("resnet",)}, r"system 'resnet' is not in suite coco; expected some of mask2former"),
         ({"systems": ("fpn", "proscale(p=(2,2,2))")}, r"'proscale\(p=\(2,2,2\)\)' is not in suite coco"),

@@ -9,6 +9,7 @@ from effbench.models.segmenter import Segmenter
 from effbench.probes.base import load_probe, segmenter
 from effbench.probes.training_options import parse_recipe
 from effbench.study.cell import Cell
+from effbench.study.interleave import unreplicated
 from effbench.study.statistics import LEAST_SAMPLES
 from effbench.study.suite import Plan, Task, suites
 from effbench.suites.systems import BASELINE, COUNTED, SYSTEMS
@@ -40,20 +41,22 @@ def test_every_probe_is_there(plan: Plan) -> None:
 
 def test_timings_run_alone_and_only_counts_share_a_process(plan: Plan) -> None:
     for task in plan.tasks:
-        assert task.alone == (task.probe == "latency"), task.title
+        assert task.alone == (task.probe in ("latency", "components", "energy")), task.title
         assert task.counts == (task.probe in ("macs", "parameters")), task.title
 
 
 def test_what_is_only_counted_is_neither_timed_nor_trained(plan: Plan) -> None:
     full = [task for task in tasks_of(plan, "macs") if not task.cell.width]
-    assert {task.cell.system for task in full} == ALL
-    costly = tasks_of(plan, "latency", "quality")
+    assert {task.cell.system for task in full} in (ALL, set())
+    costly = tasks_of(plan, "latency", "components", "memory", "energy", "quality")
     assert {task.cell.system for task in costly} == (TRAINED if costly else set())
-    assert {task.cell.system for task in plan.tasks if task.cell.width} == (TRAINED if costly else set())
+    narrow = [task for task in plan.tasks if task.cell.width]
+    assert {task.cell.system for task in narrow} == (TRAINED if narrow else set())
 
 
 def test_the_samples_carry_a_median(plan: Plan) -> None:
-    assert all(task.cell.options["samples"] >= LEAST_SAMPLES[50] for task in tasks_of(plan, "latency"))
+    for task in tasks_of(plan, "latency", "components"):
+        assert task.cell.options["samples"] >= LEAST_SAMPLES[50], task.title
 
 
 def test_recipes_can_be_read(plan: Plan) -> None:
@@ -68,8 +71,9 @@ def test_every_system_is_trained_alike(plan: Plan) -> None:
     """With the encoder's own settings alone: same data, recipe, decoder and width."""
     cells = [task.cell for task in tasks_of(plan, "quality")]
     shared = ("backbone", "backbone_settings", "decoder", "decoder_settings", "dataset", "size", "classes", "queries")
-    for name in (*shared, "options"):
+    for name in shared:
         assert len({str(getattr(cell, name)) for cell in cells}) <= 1, name
+    assert len({str(unreplicated(cell).options) for cell in cells}) <= 1, "but for the seed"
     for name in ("dim", "mask_dim", "heads", "ffn_dim"):
         assert len({cell.width[name] for cell in cells if name in cell.width}) <= 1, name
     assert all({"dim", "mask_dim"} <= cell.width.keys() for cell in cells)
@@ -81,11 +85,18 @@ def test_every_column_has_a_probe_and_the_figure_has_its_columns(plan: Plan) -> 
     for column in plan.columns:
         cells = [task.cell for task in tasks_of(plan, column.probe) if bool(task.cell.width) == column.narrow]
         cells = [cell for cell in cells if column.size in (None, cell.size)]
-        filled = Counter(cell.system for cell in cells if column.backbone in (None, cell.backbone))
+        cells = [cell for cell in cells if column.conditions in (None, cell.conditions)]
+        cells = [cell for cell in cells if column.backbone in (None, cell.backbone)]
+        filled = Counter(cell.system for cell in {unreplicated(cell).id: cell for cell in cells}.values())
         counts = column.probe in ("macs", "parameters") and not column.narrow
         assert filled == Counter(ALL if counts else TRAINED), column.title
     if plan.figure is not None:
         assert {plan.figure.y[0], *plan.figure.x} <= set(titles)
+    if plan.savings is not None:
+        assert {plan.savings.macs, *plan.savings.times} <= set(titles)
+        assert all(column.ratio for column in plan.columns if column.title in plan.savings.times)
+    if plan.ranking is not None:
+        assert {plan.ranking.strong, plan.ranking.plain} <= TRAINED
 
 
 def test_ratios_are_taken_to_a_system_of_the_plan(plan: Plan) -> None:
@@ -108,10 +119,19 @@ def check(model: Segmenter, cell: Cell) -> None:
     assert model.decoder.class_embed.out_features == cell.classes + 1
 
 
-def test_every_cell_can_be_built(quick: Plan, coco_smoke: Plan, costs: Plan, cityscapes_smoke: Plan) -> None:
-    tasks = [task for plan in (quick, coco_smoke, costs, cityscapes_smoke) for task in plan.tasks]
+def test_every_cell_can_be_built(
+    quick: Plan,
+    coco_smoke: Plan,
+    coco_full: Plan,
+    standard: Plan,
+    costs: Plan,
+    cityscapes_smoke: Plan,
+    cityscapes_full: Plan,
+) -> None:
+    plans = (quick, coco_smoke, coco_full, standard, costs, cityscapes_smoke, cityscapes_full)
+    tasks = [task for plan in plans for task in plan.tasks]
     built = models(tasks)
-    # full on two backbones, for two numbers of classes; narrow, for three
-    assert len(built) == 4 * len(COUNTED) + 3 * len(SYSTEMS)
+    # full on two backbones, for two numbers of classes; narrow, for three; half as wide
+    assert len(built) == 4 * len(COUNTED) + 4 * len(SYSTEMS)
     for cell in built.values():
         check(segmenter(Cell.from_json(cell.to_json()), device="meta"), cell)

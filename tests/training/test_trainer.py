@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.embedded_categories import CATEGORIES
 from effbench.data.memory import InMemory
 from effbench.data.transforms import Target
+from effbench.encoders.registry import registered, setting_defaults
 from effbench.errors import DivergedError, InputError
+from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter
 from effbench.training.checkpoint import load, save_atomic
-from effbench.training.criterion import CriterionSettings
+from effbench.training.criterion import CriterionSettings, SetCriterion
 from effbench.training.trainer import PixelClassifier, Recipe, StepReport, Trainer
 
 CLASSES = len(CATEGORIES)
@@ -284,6 +286,7 @@ def test_an_image_that_cannot_be_read_stops_the_training_in_one_line(
     [
         ({"augmentation": "mosaic"}, "augmentation='mosaic'; expected one of crop"),
         ({"crop": 33}, "crop=33; expected a positive multiple of 32"),
+        ({"precision": "float16"}, "precision='float16'; expected one of float32, bfloat16"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(
@@ -304,6 +307,66 @@ def test_a_loss_that_is_no_number_stops_the_training_with_advice(
     with pytest.raises(DivergedError, match="lower the learning rate") as raised:
         train(model, tiny_data, recipe)
     assert isinstance(raised.value, FloatingPointError) and "\n" not in str(raised.value)
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+WIDTH = {"heads": 4, "ffn_dim": 64, "d": (32, 32, 32)}
+
+
+@pytest.mark.parametrize("encoder", registered())
+def test_in_16_bits_every_encoder_starts_near_its_losses_in_32(
+    encoder: str, make_model: MakeModel, make_recipe: MakeRecipe, tiny_data: InMemory
+) -> None:
+    width = {name: value for name, value in WIDTH.items() if name in setting_defaults(encoder)}
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        model = make_model(encoder=encoder, **width)
+        reports: list[StepReport] = []
+        recipe = make_recipe(steps=2, precision=precision)
+        trainer = Trainer(model, tiny_data, CLASSES, recipe, on_step=reports.append)
+        trainer.run()
+        losses[precision] = reports[0].losses
+        assert all(math.isfinite(loss) for report in reports for loss in report.losses.values())
+        state = [x for values in trainer.optimizer.state.values() for x in values.values()]
+        assert {x.dtype for x in (*model.parameters(), *state)} == {torch.float32}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
+    assert losses["bfloat16"] != losses["float32"], "they ran in 16 bits"
+
+
+@pytest.mark.parametrize("sampling", ["dense", "points"])
+def test_in_16_bits_the_losses_are_still_made_in_32(
+    sampling: str,
+    make_model: MakeModel,
+    make_recipe: MakeRecipe,
+    tiny_data: InMemory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[torch.Tensor] = []
+    made: list[torch.Tensor] = []
+    criterion, pixel, forward = SetCriterion.__call__, PixelClassifier.loss, Segmenter.forward
+
+    def watched_criterion(self: SetCriterion, predictions: Sequence[Prediction], targets: Any) -> Any:
+        compared.extend(x for one in predictions for x in (one.logits, one.masks))
+        return criterion(self, predictions, targets)
+
+    def watched_pixel(self: PixelClassifier, mask_features: torch.Tensor, targets: Any) -> Any:
+        compared.append(mask_features)
+        assert not torch.is_autocast_enabled("cpu")
+        return pixel(self, mask_features, targets)
+
+    def watched_forward(self: Segmenter, images: torch.Tensor) -> Any:
+        output = forward(self, images)
+        made.extend((output.predictions[-1].masks, output.encoded.mask_features))
+        return output
+
+    monkeypatch.setattr(SetCriterion, "__call__", watched_criterion)
+    monkeypatch.setattr(PixelClassifier, "loss", watched_pixel)
+    monkeypatch.setattr(Segmenter, "forward", watched_forward)
+    settings = CriterionSettings(sampling=sampling, points=256)
+    train(make_model(), tiny_data, make_recipe(steps=1, precision="bfloat16", criterion=settings))
+    assert {x.dtype for x in made} == {torch.bfloat16}
+    assert {x.dtype for x in compared} == {torch.float32} and len(compared) == 5
 
 
 # --- the pixel loss --------------------------------------------------------------------------------------------------

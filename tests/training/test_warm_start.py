@@ -45,6 +45,7 @@ def start(make_recipe: Callable[..., Recipe]) -> WarmStart:
 CHANGES: dict[str, Callable[[WarmStart], WarmStart]] = {
     "steps": lambda s: replace(s, recipe=replace(s.recipe, steps=4)),
     "seed": lambda s: replace(s, recipe=replace(s.recipe, seed=1)),
+    "precision": lambda s: replace(s, recipe=replace(s.recipe, precision="bfloat16")),
     "criterion": lambda s: replace(s, recipe=replace(s.recipe, criterion=CriterionSettings())),
     "data set": lambda s: replace(s, dataset="another set"),
     "backbone": lambda s: replace(s, backbone="r50"),
