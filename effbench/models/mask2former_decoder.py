@@ -172,11 +172,12 @@ class Mask2FormerDecoder(nn.Module):
         return predictions
 
     def _sources(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        # Contiguous tokens: the attention's projections of a transposed map would be one small product for each token.
         sources, positions = [], []
         for projection, x, level in zip(self.input_proj, maps, self.level_embed.weight, strict=True):
-            sources.append(projection(x).flatten(2).transpose(1, 2) + level)  # (B, S, C)
+            sources.append(projection(x).flatten(2).transpose(1, 2).contiguous() + level)  # (B, S, C)
             position = sine_position(x.shape[2], x.shape[3], level.shape[0], x.device)
-            positions.append(position.flatten(1).T.to(x.dtype))  # (S, C)
+            positions.append(position.flatten(1).T.contiguous().to(x.dtype))  # (S, C)
         return sources, positions
 
     def _predict(self, x: Tensor, mask_features: Tensor) -> Prediction:

@@ -29,7 +29,7 @@ from effbench.probes.whole_pass import COMPONENTS, end_to_end, marked, random_im
 from effbench.study.cell import Cell
 
 NAME = "components"
-VERSION = "1"
+VERSION = "2"
 INSIDE = "one pass from a batch of images to the answers of the three tasks, without boundaries"
 missing = conditions.missing
 

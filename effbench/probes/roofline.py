@@ -8,10 +8,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effbench.models.segmenter import Segmenter
@@ -22,29 +23,40 @@ from effbench.probes.warm_up import warm_up
 
 RUNS = 11
 SIDE = {"cpu": 1024, "cuda": 8192}
+CHANNELS = 256
+MAP = {"cpu": (1, CHANNELS, 128, 128), "cuda": (16, CHANNELS, 128, 128)}
 COPIED = 2**28
 """Bytes of the copied buffer: more than any cache holds."""
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine attains: multiply-accumulates and bytes per second."""
+    """What this machine attains: multiply-accumulates and bytes per second, and which operator the former are of."""
 
     mac_per_s: float
     byte_per_s: float
+    operator: str = "product"
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """Median rate of a square matrix product in `dtype`, and of a copy (bytes read and bytes written)."""
-    side = SIDE[device.type]
+    """Median rate in `dtype` of a square matrix product or a 3x3 convolution, and of a copy (bytes read and written).
+
+    The faster of the two: they come from different libraries, of which on some CPUs one is twice as fast.
+    """
+    side, timer = SIDE[device.type], clock(device)
     a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+    x, kernel = (
+        torch.ones(shape, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        for shape in (MAP[device.type], (CHANNELS, CHANNELS, 3, 3))
+    )
     source = torch.ones(COPIED, device=device, dtype=torch.uint8)
     product, target = torch.empty_like(a), torch.empty_like(source)
-    timer = clock(device)
-    return Ceilings(
-        side**3 / _median(timer, lambda: torch.mm(a, b, out=product)),
-        2 * COPIED / _median(timer, lambda: target.copy_(source)),
-    )
+    rates = {
+        "product": side**3 / _median(timer, lambda: torch.mm(a, b, out=product)),
+        "convolution": 9 * CHANNELS * x.numel() / _median(timer, lambda: F.conv2d(x, kernel, padding=1)),
+    }
+    fastest = max(rates, key=lambda name: rates[name])
+    return Ceilings(rates[fastest], 2 * COPIED / _median(timer, lambda: target.copy_(source)), fastest)
 
 
 def place(macs: int, moved: int, seconds: float, roof: Ceilings, waits: bool | None) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def rooflines(
 ) -> dict[str, Any]:
     """The ceilings, and each of `PARTS` below them: its `macs` in its `seconds` of one pass."""
     roof, timer = ceilings(how.device, how.dtype), clock(how.device)
-    answer: dict[str, Any] = {"ceilings": {"mac_per_s": roof.mac_per_s, "byte_per_s": roof.byte_per_s}}
+    answer: dict[str, Any] = {"ceilings": asdict(roof)}
     for name, (inputs, output) in calls(model, images).items():
         part: nn.Module = getattr(model, name)
         waits = None if how.device.type == "cpu" else _waits(part, inputs, timer)

@@ -59,8 +59,8 @@ def rooflines(records: Sequence[Record]) -> pd.DataFrame:
                     "part": part,
                     "GMAC/s": f"{rate['mac']:.1f}",
                     "GB/s": f"{rate['byte']:.1f}",
-                    "of product ceiling, %": _percent(share["mac"]),
-                    "of copy ceiling, %": _percent(share["byte"]),
+                    "of MAC ceiling, %": _percent(share["mac"]),
+                    "of byte ceiling, %": _percent(share["byte"]),
                     "bound": _distinct(record.detail["roofline"][part]["bound"] for record in found),
                     "processes": str(len(found)),
                 }
@@ -69,7 +69,7 @@ def rooflines(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def ceilings(records: Sequence[Record]) -> pd.DataFrame:
-    """What each device attains in a matrix product and in a copy: median, lowest and highest of all processes.
+    """What each device attains in a product or convolution, and in a copy: median and range over all processes.
 
     Every share in `rooflines` is of the ceiling that its own process has measured; the range says how far these differ.
     """
@@ -79,11 +79,12 @@ def ceilings(records: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for (device, precision), found in groups.items():
         row = {"device": device, "precision": precision}
-        for title, name in (("product, GMAC/s", "mac_per_s"), ("copy, GB/s", "byte_per_s")):
+        for title, name in (("GMAC/s", "mac_per_s"), ("GB/s", "byte_per_s")):
             rates = [record.detail["roofline"]["ceilings"][name] / GIGA for record in found]
             row[title] = f"{statistics.median(rates):.1f}"
             row[f"{title}, range"] = _range(rates, 1)
-        rows.append({**row, "processes": str(len(found))})
+        operators = _distinct(record.detail["roofline"]["ceilings"]["operator"] for record in found)
+        rows.append({**row, "GMAC/s are of a": operators, "processes": str(len(found))})
     return pd.DataFrame(rows)
 
 

@@ -109,9 +109,10 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         ),
         *_section(
             "What bounds each part",
-            "Rates against ceilings that were measured in the same process: a matrix product and a copy. Bytes are the "
-            "least that must be moved (inputs, outputs, weights), so that `memory` is certain and `compute` is the "
-            "most that can be said; a part far below both ceilings is bound by how it is written.",
+            "Rates against ceilings that were measured in the same process: of the faster of a matrix product and a "
+            "3x3 convolution, and of a copy. Bytes are the least that must be moved (inputs, outputs, weights), so "
+            "that `memory` is certain and `compute` is the most that can be said; a part far below both ceilings is "
+            "bound by how it is written.",
             costs.rooflines(shown),
         ),
         *_section("Ceilings", "Median, and lowest to highest, of all processes.", costs.ceilings(shown)),

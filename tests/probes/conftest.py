@@ -109,4 +109,5 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ceilings that take milliseconds and say little."""
     monkeypatch.setitem(roofline.SIDE, "cpu", 64)
+    monkeypatch.setitem(roofline.MAP, "cpu", (1, roofline.CHANNELS, 4, 4))
     monkeypatch.setattr(roofline, "COPIED", 2**16)

@@ -73,10 +73,15 @@ def test_ceilings_are_rates(monkeypatch: pytest.MonkeyPatch) -> None:
             return Sample(0.0, 0.5, 0.001)
 
     monkeypatch.setattr(roofline, "clock", lambda _: Fixed())
-    monkeypatch.setitem(roofline.SIDE, "cpu", 10)
+    monkeypatch.setitem(roofline.SIDE, "cpu", 100)
+    monkeypatch.setattr(roofline, "CHANNELS", 1)
+    monkeypatch.setitem(roofline.MAP, "cpu", (1, 1, 8, 8))
     monkeypatch.setattr(roofline, "COPIED", 100)
     roof = ceilings(torch.device("cpu"), torch.float32)
-    assert roof == Ceilings(mac_per_s=pytest.approx(1e6), byte_per_s=pytest.approx(2e5))
+    assert roof == Ceilings(mac_per_s=pytest.approx(1e9), byte_per_s=pytest.approx(2e5), operator="product")
+    monkeypatch.setitem(roofline.MAP, "cpu", (2, 1, 1000, 1000))
+    roof = ceilings(torch.device("cpu"), torch.float32)
+    assert (roof.mac_per_s, roof.operator) == (pytest.approx(9 * 2e6 * 1e3), "convolution")
 
 
 @pytest.mark.usefixtures("quick_watch", "small_ceilings")

@@ -88,7 +88,7 @@ def components(task: Task, number: int) -> dict[str, Any]:
         "sum_over_whole": 1.02,
         "boundaries_cost": 0.005,
         "roofline": {
-            "ceilings": {"mac_per_s": 7.5e10, "byte_per_s": 2e10},
+            "ceilings": {"mac_per_s": 7.5e10, "byte_per_s": 2e10, "operator": "product"},
             **dict.fromkeys(("backbone", "encoder", "decoder"), placed),
         },
     }
