@@ -147,7 +147,7 @@ def _plan(suite: str, results: Path, *options: Any) -> Any:
 
     found = find_suite(suite)
     plan = found.plan(Options(*options))
-    return found, plan, results / machine() / found.name / plan.profile
+    return found, plan, results / machine(plan.device) / found.name / plan.profile
 
 
 def _report(suite: Any, plan: Any, folder: Path) -> None:

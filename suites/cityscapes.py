@@ -1,6 +1,6 @@
 """What the encoders cost at Cityscapes' one size, beside what the papers print for it.
 
-Without data it counts, which takes seconds; with a data root it runs the whole path on the photos.
+Without data it counts, which takes seconds; `full` times, too; with a data root it runs the whole path on the photos.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ COLUMNS = [column for backbone in BACKBONES for column in _columns(backbone)]
 FULL_NOTES = ("Costs alone, on random maps and images: nothing was trained.",)
 FULL_LEGEND = (
     f"ResNet-50, width 256, {CITYSCAPES_CLASSES} classes, {printed.CITYSCAPES_SIZE}. GMACs in the papers' convention "
-    "stand beside the GFLOPs in print. Encoder ms is the median of "
-    f"{full.PROCESSES} interleaved processes of {full.SAMPLES} samples, its p90 that of all of them; the whole pass is "
-    "from image to the answers of the three tasks."
+    f"stand beside the GFLOPs in print. {full.LEGEND}"
 )
 
 
@@ -100,7 +98,8 @@ def _full(systems: list[System], options: Options) -> Plan:
         baseline=BASELINE.label,
         columns=[*_columns(TIMED_BACKBONE), *full.columns(PAPER["size"], TIMED_BACKBONE, device)],
         legend=FULL_LEGEND,
-        savings=full.savings(COLUMNS[0].title, PAPER["size"], device),
+        device=device,
+        savings=full.savings(_columns(TIMED_BACKBONE)[0].title, PAPER["size"], device),
     )
 
 

@@ -6,7 +6,7 @@ No limit of time is kept: every number has the processes and samples that it tak
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from effbench.study.cell import Cell
@@ -17,6 +17,11 @@ PROCESSES, SAMPLES = 3, 22
 """Of a time: the samples of all processes together are enough for p90."""
 PASSES = {"samples": 11}
 """Of the whole pass, with boundaries and without."""
+LEGEND = (
+    f"Encoder ms is the median of {PROCESSES} processes that take turns, of {SAMPLES} samples each, its p90 that of "
+    f"all samples. The whole pass, from image to the answers of the three tasks, is the median of {PASSES['samples']} "
+    "passes of one process. ms and MB are of a batch, J are per image and above those of the idle device."
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,11 @@ class Condition:
 
     dtype: str = "float32"
     batch: int = 1
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def on(self, cell: Cell) -> Cell:
         """`cell` under this condition."""
-        options = {**cell.options, **(self.options or {})}
-        return replace(cell, dtype=self.dtype, batch=self.batch, options=options)
+        return replace(cell, dtype=self.dtype, batch=self.batch, options={**cell.options, **self.options})
 
 
 CONDITIONS: Mapping[str, Mapping[str, Condition]] = {
@@ -62,11 +66,11 @@ def timing(systems: Sequence[System], paper: Mapping[str, Any], device: str) -> 
 
 
 def memory(systems: Sequence[System], paper: Mapping[str, Any], device: str) -> list[Task]:
-    """Peak memory, which no neighbour disturbs."""
+    """Peak memory; on a GPU alone, since what neighbours leave free there decides what libraries take."""
     tasks = []
     for name, condition in CONDITIONS[device].items():
         cells = [condition.on(Cell(**system.fields(), **paper, device=device)) for system in systems]
-        tasks += [Task(cell, "memory", f"{cell.system} memory, {name}") for cell in cells]
+        tasks += [Task(cell, "memory", f"{cell.system} memory, {name}", alone=device == "cuda") for cell in cells]
     return tasks
 
 

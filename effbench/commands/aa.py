@@ -51,7 +51,7 @@ def aa(
         result = study.run(
             workload, planted / 100, processes, comparisons, lambda done, total: progress.update(bar, completed=done)
         )
-    path = study.write(result, results, machine())
+    path = study.write(result, results, machine(workload.device))
     found = result.evaluation
     smallest = f"{found.smallest:.1%}" if found.smallest else "more than 50%"
     lines = [

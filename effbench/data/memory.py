@@ -25,10 +25,12 @@ class InMemory(Dataset[Sample]):
         return self.samples[index]
 
 
-def image_source(data: CocoPanoptic, workers: int) -> tuple[Dataset[Sample], int]:
-    """Where a training takes images from, and how many processes load them; neither changes a batch.
+def image_source(data: CocoPanoptic, visits: int, workers: int) -> tuple[Dataset[Sample], int]:
+    """Where a training of so many `visits` to images takes them from, and how many processes load them.
 
-    A small set is decoded once and then needs no process; of one over `MOST_IN_MEMORY`, `workers` read the files.
+    A small set is decoded once and then needs no process; one over `MOST_IN_MEMORY`, or of which most images are never
+    visited, is read from its files, by `workers` processes. Neither changes a batch.
     """
     decoded = PIXEL_BYTES * sum(height * width for height, width in data.image_sizes)
-    return (data, workers) if decoded > MOST_IN_MEMORY else (InMemory(data), 0)
+    held = decoded <= MOST_IN_MEMORY and visits >= len(data)
+    return (InMemory(data), 0) if held else (data, workers)

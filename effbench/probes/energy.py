@@ -66,10 +66,8 @@ def missing(cell: Cell) -> str | None:
 
 def no_meter(device: torch.device) -> str | None:
     """Why the device's energy cannot be read, or None."""
-    if importlib.util.find_spec("zeus") is None:
-        return "no energy meter: zeus is not installed; pip install 'effbench[energy]'"
     if device.type == "cuda":
-        return _no_nvml()
+        return _no_zeus() or _no_nvml()
     counters = list(RAPL.glob("intel-rapl:*/energy_uj"))  # AMD's are called so, too
     if not counters:
         return f"no energy meter: this CPU shows no RAPL counters in {RAPL}"
@@ -78,7 +76,13 @@ def no_meter(device: torch.device) -> str | None:
             f"no energy meter: RAPL counters in {RAPL} are for the administrator only; "
             "run as root, or start zeusd and set ZEUSD_SOCK_PATH"
         )
-    return None
+    return _no_zeus()
+
+
+def _no_zeus() -> str | None:
+    if importlib.util.find_spec("zeus") is not None:
+        return None
+    return "no energy meter: zeus is not installed; give python -m pip install zeus in effbench's environment"
 
 
 def _no_nvml() -> str | None:

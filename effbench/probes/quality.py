@@ -21,6 +21,7 @@ from effbench.data.memory import image_source
 from effbench.data.roots import open_split
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
+from effbench.probes.conditions import conditions
 from effbench.probes.training_options import (
     data_root,
     parse_recipe,
@@ -42,6 +43,13 @@ missing = needs_device
 
 def measure(cell: Cell, context: Context) -> Measurement:
     """PQ in percent over the validation images: one sample. The detail has every score of `scores`."""
+    how = conditions(cell)  # or convolutions on a GPU would be in TF32, PyTorch's default, without a word
+    with how.applied():
+        measured = _measured(cell, context)
+    return replace(measured, detail={**measured.detail, "conditions": how.to_json()})
+
+
+def _measured(cell: Cell, context: Context) -> Measurement:
     root = data_root(cell, context)
     data = open_split(root, "train")
     recipe = parse_recipe(cell.options["recipe"])
@@ -52,7 +60,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
         shared = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
         warm_start.apply(shared, model)
     checkpoint = Path(context.work) / "training.pt"
-    dataset, workers = image_source(data, context.cores - 1)
+    dataset, workers = image_source(data, recipe.visits, context.cores - 1)
     trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, "training"), workers)
     trainer.run()
     began = time.monotonic()

@@ -6,7 +6,8 @@ import time
 
 from effbench.errors import InputError
 from effbench.probes.base import Context, Measurement, needs_device
-from effbench.probes.training_options import data_root, parse_warm_start, show_training
+from effbench.probes.conditions import conditions
+from effbench.probes.training_options import data_root, parse_warm_start, show_training, validation_sets
 from effbench.study.cell import Cell
 from effbench.training import warm_start
 from effbench.training.checkpoint import load
@@ -25,7 +26,10 @@ def measure(cell: Cell, context: Context) -> Measurement:
     began = time.monotonic()
     root = data_root(cell, context)
     cached = warm_start.path_of(start).exists()
-    path = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
+    if "parts" in cell.options:
+        validation_sets(cell, context)  # made here with all cores, so that no training waits for another's
+    with conditions(cell).applied():
+        path = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
     detail = {
         "cached": cached,
         "training_seconds": load(path)["seconds"],

@@ -27,6 +27,7 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
 
     Systems without all the numbers are left out; False, and no file, when none is left.
     """
+    path.unlink(missing_ok=True)
     quality, quality_label = figure.y
     data = table.dropna(subset=[quality, *figure.x])
     if data.empty:
@@ -53,7 +54,7 @@ def trade_off(table: pd.DataFrame, figure: TradeOff, intervals: Mapping[str, tup
 
 
 def _looks(table: pd.DataFrame) -> dict[Any, tuple[Any, str]]:
-    """Colour and marker of every system: the same in all figures of systems that are trained and timed."""
+    """Colour and marker of every system of the table, in its order."""
     colours = sns.color_palette("husl" if len(table) > 10 else None, n_colors=len(table))
     return dict(zip(table.index, zip(colours, itertools.cycle(MARKERS), strict=False), strict=True))
 
@@ -68,32 +69,46 @@ def savings(
     """Draw the share of time against the share of MACs that each system saves of the baseline's, into `path`.
 
     On the diagonal a system saves as much time as it saves MACs. `rounds` are column -> system -> its ratios of time,
-    from which bars are drawn where there are several: lowest to highest. False, and no file, without the baseline's
-    numbers or without another system's.
+    from which bars are drawn where there are several: lowest to highest. A panel without the baseline's numbers, or
+    without another system's, is left out; False, and no file, when none is left.
     """
-    shares = table[[figure.macs, *(ratio_title(time, baseline) for time in figure.times)]].dropna()
-    shares = shares.set_axis(["macs", *figure.times], axis=1)
-    if baseline not in shares.index or len(shares) < 2:
+    path.unlink(missing_ok=True)
+    panels = {time: _shares(table, figure.macs, ratio_title(time, baseline), baseline) for time in figure.times}
+    panels = {time: shares for time, shares in panels.items() if len(shares)}
+    if not panels:
         return False
-    shares["macs"] /= shares.loc[baseline, "macs"]
-    looks = _looks(shares)  # the baseline keeps its own, which nothing here is drawn in
-    others = shares.drop(index=baseline)
-    highest = max(others.to_numpy().max(), *(max(rounds[time][name]) for time in figure.times for name in others.index))
+    drawn = {baseline, *(name for shares in panels.values() for name in shares.index)}
+    looks = _looks(table.loc[[name for name in table.index if name in drawn]])  # the baseline's own are not used
+    ratios = [ratio for time, shares in panels.items() for name in shares.index for ratio in rounds[time][name]]
+    highest = max(*ratios, *(shares.to_numpy().max() for shares in panels.values()))
     low = min(0.0, 100 * (1 - highest)) - 5
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
-        canvas = Figure(figsize=(4 + 5 * len(figure.times), 5.5), layout="constrained")
-        panels = canvas.subplots(1, len(figure.times), sharey=True, squeeze=False)[0]
-        for panel, (time, label) in zip(panels, figure.times.items(), strict=True):
-            panel.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
-            for name, row in others.iterrows():
+        canvas = Figure(figsize=(4 + 5 * columns, 0.5 + 5 * rows), layout="constrained")
+        axes = canvas.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        for axis, (time, shares) in zip(axes.flat, panels.items(), strict=False):
+            axis.plot([low, 100], [low, 100], color="0.6", lw=1, ls="--", label="as much as in MACs")
+            for name, row in shares.iterrows():
                 (colour, marker), own = looks[name], rounds[time][str(name)]
-                bars = [[100 * (max(own) - row[time])], [100 * (row[time] - min(own))]] if len(own) > 1 else None
-                point = 100 * (1 - row["macs"]), 100 * (1 - row[time])
-                panel.errorbar(*point, bars, fmt=marker, color=colour, capsize=4, ms=9, label=name)
-            panel.set(xlim=(low, 100), ylim=(low, 100), aspect="equal", title=label)
-            panel.set_xlabel(f"MACs saved against {baseline}, %")
-        panels[0].set_ylabel(f"time saved against {baseline}, %")
-        panels[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+                bars = [[100 * (max(own) - row["time"])], [100 * (row["time"] - min(own))]] if len(own) > 1 else None
+                point = 100 * (1 - row["macs"]), 100 * (1 - row["time"])
+                axis.errorbar(*point, bars, fmt=marker, color=colour, capsize=4, ms=9, label=name)
+            axis.set(xlim=(low, 100), ylim=(low, 100), aspect="equal", title=figure.times[time])
+            axis.set_xlabel(f"MACs saved against {baseline}, % (papers' convention)")
+            axis.set_ylabel(f"time saved against {baseline}, %")
+        axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         canvas.suptitle(figure.caption, fontsize=10)
         canvas.savefig(path, dpi=150)
     return True
+
+
+def _shares(table: pd.DataFrame, macs: str, ratio: str, baseline: str) -> pd.DataFrame:
+    """Shares of the baseline's MACs and time that the other systems need, of those that have both."""
+    shares = table[[macs, ratio]].set_axis(["macs", "time"], axis=1).dropna()
+    if baseline not in shares.index:
+        return shares.iloc[:0]
+    shares["macs"] /= shares.loc[baseline, "macs"]
+    return shares.drop(index=baseline)

@@ -23,7 +23,8 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     `records` are all of the folder's; the last one of each of the plan's tasks counts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = table.latest(records, plan.tasks)
+    latest = table.latest(records, plan.tasks)
+    shown = table.complete(latest, plan.tasks)
     numbers = table.main_table(shown, plan, suite.published)
     text = table.formatted(numbers, plan.columns)
     drawn = plan.figure and trade_off(numbers, plan.figure, _intervals(plan, shown), folder / FIGURE)
@@ -35,7 +36,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         "\n".join(f"- {note}" for note in plan.notes),
         "## Systems",
         plan.legend,
-        _markdown(text.rename_axis("system").reset_index()),
+        *_systems(text, plan),
         f"![Quality against cost]({FIGURE})" if drawn else "",
         f"![Time saved against multiply-accumulates saved]({SAVINGS})" if saved else "",
         *_section(
@@ -53,8 +54,9 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         *_ranking(shown, plan),
         *_section(
             "Difference to the baseline",
-            "Paired bootstrap over the validation images, of all seeds together. It says how much the images may move "
-            "a difference; how much another seed of training would, the differences of single seeds say.",
+            "Mean over seeds of the difference to the baseline of the same seed, with the paired bootstrap over the "
+            "validation images: how much the images may move it. How much another seed would, the differences of "
+            "single seeds say.",
             quality.difference_table(shown, plan.baseline),
         ),
         *_section(
@@ -67,9 +69,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "Harder parts, each scored apart",
             "Percent, over the classes that a part is about, on images of its own. `context`: two classes that only a "
             "beacon elsewhere in the image tells apart, so that who always names one of them gets about half of what "
-            "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines. Nothing "
-            "was trained on the last two, and the training's crops often miss the beacon: at this scale these numbers "
-            "say that the parts are hard, and no more.",
+            "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines.",
             quality.parts_table(shown),
         ),
         *_section(
@@ -91,12 +91,12 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         ),
         *_section(
             "Times",
-            "One forward of the encoder, on the device's clock where it has one, else on the host's; no other task of "
-            "the run beside it. A process is one observation: p50 is the median of the processes' medians, `between "
-            "processes` their standard deviation, p90 of all samples. Of a single process it is not seen what tells "
-            "two of them apart, so that small differences mean nothing (`effbench aa` measures how small). The canary "
-            "is one small matrix product, timed before and after; the one that moved most is shown. All samples are in "
-            "records.jsonl.",
+            "One forward of the encoder on a batch, on the device's clock where it has one, else on the host's; no "
+            "other task of the run beside it. A process is one observation: p50 is the median of the processes' "
+            "medians, `between processes` their standard deviation in percent of it, p90 that of all samples. One "
+            "process cannot show how much processes differ, so that small differences mean nothing (`effbench aa` "
+            "measures how small). The canary is one small matrix product, timed before and after; the one that moved "
+            "most is shown. All samples are in records.jsonl.",
             table.timing_table(shown),
         ),
         *_section(
@@ -112,29 +112,45 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "Rates against ceilings that were measured in the same process: of the faster of a matrix product and a "
             "3x3 convolution, and of a copy. Bytes are the least that must be moved (inputs, outputs, weights), so "
             "that `memory` is certain and `compute` is the most that can be said; a part far below both ceilings is "
-            "bound by how it is written.",
+            "bound by how it is written. `launch`: the device waits for the host. MACs are those of the complete "
+            "convention.",
             costs.rooflines(shown),
         ),
         *_section("Ceilings", "Median, and lowest to highest, of all processes.", costs.ceilings(shown)),
         *_section(
             "Memory",
-            "Peak bytes that PyTorch's allocator gives out above the weights: in the encoder's forward, and in the "
-            "whole pass.",
+            "Most bytes, of a batch, that PyTorch's allocator gives out above what lives when it begins: in the "
+            "encoder's forward (weights and the maps that it reads live then) and in the whole pass (weights and "
+            "images).",
             costs.memory_table(shown),
         ),
         *_section(
             "Energy",
-            "Joules of the whole pass per image, above those of an idle device; mean of the windows.",
+            "Joules of the whole pass per image, above those of the idle device; mean of the windows.",
             costs.energy_table(shown),
         ),
         *_checks(shown),
-        *_troubles(shown, plan),
+        *_troubles(latest, plan),
         "## How this was made",
-        _provenance(shown, plan, command),
+        _provenance(latest, plan, command),
     ]
     with replacing(folder / "README.md") as file:
         file.write(("\n\n".join(section for section in sections if section) + "\n").encode())
     return text
+
+
+def _systems(text: pd.DataFrame, plan: Plan) -> list[str]:
+    """The main table; where times were taken under several conditions, those of each stand in one of their own."""
+    conditions = {column.title: column.conditions for column in plan.columns}
+    apart: dict[str | None, list[str]] = {}
+    at: str | None = None
+    for title in text.columns:
+        at = conditions.get(title, at)  # a printed number or a ratio stands behind the column that it is of
+        apart.setdefault(at, []).append(title)
+    if len(apart) <= 2:
+        return [_markdown(text.rename_axis("system").reset_index())]
+    tables = [_markdown(text[titles].rename_axis("system").reset_index()) for titles in apart.values()]
+    return [part for at, shown in zip(apart, tables, strict=True) for part in (f"### {at}" if at else "", shown)]
 
 
 def _intervals(plan: Plan, records: Sequence[Record]) -> dict[str, tuple[float, float]]:
@@ -159,11 +175,16 @@ def _ranking(records: Sequence[Record], plan: Plan) -> list[str]:
     seeds = ranking.seeds_table(records)
     if plan.ranking is None or not len(seeds):
         return []
-    ranked, why = ranking.verdict(records, plan.ranking)
+    trained = {task.cell.system: None for task in plan.tasks if task.probe == "quality"}
+    ranked, why = ranking.verdict(records, plan.ranking, list(trained))
     if not ranked:
         order = {name: place for place, name in enumerate(table.systems(plan))}
         seeds = seeds.sort_values("system", key=lambda names: names.map(order))
-    return _section("Quality over seeds", why, seeds)
+    what = (
+        "A seed changes the encoder's first weights, the batches and the augmentation. The warm start of backbone and "
+        "decoder is one for all."
+    )
+    return _section("Quality over seeds", f"{why} {what}", seeds)
 
 
 def _section(title: str, text: str, frame: pd.DataFrame) -> list[str]:

@@ -6,9 +6,11 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from effbench.quality import ImageStats, accumulate, bootstrap_pq, interval, pq_difference
+from effbench.quality import ImageStats, bootstrap_pq, interval
 from effbench.report.table import Place, model_names, places
 from effbench.study.cell import Cell
 from effbench.study.interleave import replica
@@ -38,12 +40,6 @@ def _images(record: Record) -> dict[int, ImageStats]:
     return {int(image): ImageStats.from_json(stats) for image, stats in record.detail["per_image"].items()}
 
 
-def _pooled(place: Place) -> dict[int, ImageStats]:
-    """Every image's statistics, summed over the seeds."""
-    seeds = [_images(record) for record in place]
-    return {image: ImageStats(accumulate(images[image] for images in seeds)) for image in seeds[0]}
-
-
 def quality_table(records: Sequence[Record]) -> pd.DataFrame:
     """PQ, SQ, RQ in percent of all, things and stuff, mIoU and AP, and how each number came about."""
     rows = []
@@ -66,6 +62,7 @@ def quality_table(records: Sequence[Record]) -> pd.DataFrame:
                 "images": str(len(detail["per_image"])),
                 "steps": str(detail["recipe"]["steps"]),
                 "seed": str(detail["recipe"]["seed"]),
+                "precision": detail["recipe"].get("precision", "float32"),
                 "seconds": f"{detail['seconds']['training']:.0f}",
             }
         )
@@ -108,7 +105,7 @@ def _means(name: str, found: Sequence[Any], title: str = "{0} {1}") -> dict[str,
 def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
     """PQ against the baseline's on the same images, in points, with the 95% interval of the paired bootstrap.
 
-    Of several seeds each image's statistics are summed; the seeds' own differences, seed by seed, stand beside.
+    Of several seeds it is the mean of their differences, each to the baseline's of the same seed.
     """
     found = places(scored(records))
     base = next((place for place in found if Cell.from_json(place[0].cell).system == baseline), None)
@@ -116,33 +113,35 @@ def difference_table(records: Sequence[Record], baseline: str) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
     if base is None:
         return pd.DataFrame(rows)
+    bases = {replica(Cell.from_json(record.cell)): record for record in base}
     for place in found:
         if place is base:
             continue
-        names, both = model_names(Cell.from_json(place[0].cell)), [*base, *place]
-        if len({frozenset(record.detail["per_image"]) for record in both}) > 1:
+        names = model_names(Cell.from_json(place[0].cell))
+        seeds = [(bases[seed], own) for own in place if (seed := replica(Cell.from_json(own.cell))) in bases]
+        if not seeds or any(a.detail["per_image"].keys() != b.detail["per_image"].keys() for a, b in seeds):
             rows.append({**names, **dict.fromkeys(columns, "-"), columns[2]: "scored on other images"})
             continue
-        before, after = _pooled(base), _pooled(place)
-        categories = {category for image in (*before.values(), *after.values()) for category in image}
-        difference = pq_difference(before, after, categories, ())["all"]
-        excludes = difference.low > 0 or difference.high < 0
+        own = [after.detail["all"]["pq"] - before.detail["all"]["pq"] for before, after in seeds]
+        low, high = interval(np.mean([_drawn_differences(*pair) for pair in seeds], axis=0))
         rows.append(
             {
                 **names,
-                columns[0]: f"{difference.difference:+.1f}",
-                columns[1]: f"{difference.low:+.1f} to {difference.high:+.1f}",
-                columns[2]: "yes" if excludes else "no",
-                columns[3]: ", ".join(f"{own:+.1f}" for own in _seed_by_seed(base, place)),
+                columns[0]: f"{statistics.fmean(own):+.1f}",
+                columns[1]: f"{low:+.1f} to {high:+.1f}",
+                columns[2]: "yes" if low > 0 or high < 0 else "no",
+                columns[3]: ", ".join(f"{difference:+.1f}" for difference in own),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _seed_by_seed(base: Place, place: Place) -> list[float]:
-    before = {replica(Cell.from_json(record.cell)): record.detail["all"]["pq"] for record in base}
-    after = {replica(Cell.from_json(record.cell)): record.detail["all"]["pq"] for record in place}
-    return [after[seed] - before[seed] for seed in after if seed in before]
+def _drawn_differences(before: Record, after: Record) -> npt.NDArray[np.float64]:
+    """PQ of `after` minus that of `before` for every bootstrap draw, which takes the same images of both."""
+    pair = [_images(record) for record in (before, after)]
+    categories = {category for images in pair for stats in images.values() for category in stats}
+    drawn = [bootstrap_pq([images[image] for image in pair[0]], categories) for images in pair]
+    return drawn[1] - drawn[0]
 
 
 def _number(detail: Any, *path: str) -> str:

@@ -32,29 +32,32 @@ def seeds_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict(records: Sequence[Record], ranking: Ranking) -> tuple[bool, str]:
-    """Whether systems may be ranked, and why, in a sentence.
+def verdict(records: Sequence[Record], ranking: Ranking, systems: Sequence[str]) -> tuple[bool, str]:
+    """Whether `systems` may be ranked, and why, in a sentence.
 
-    They may where the mean of `ranking.strong` is above that of `ranking.plain` by more than either's seeds lie apart.
+    They may where the mean of `ranking.strong` is above that of `ranking.plain` by more than the seeds of either lie
+    apart, and every one of them has been trained with as many seeds, `LEAST_SEEDS` at least.
     """
     found = _seeds(records)
-    strong, plain = found.get(ranking.strong, []), found.get(ranking.plain, [])
-    if min(len(strong), len(plain)) < LEAST_SEEDS:
-        return False, (
-            f"Not ranked: {ranking.strong} has {len(strong)} seeds and {ranking.plain} {len(plain)}, and {LEAST_SEEDS} "
-            "of each are the least that can say how much a seed matters."
-        )
+    wanted = dict.fromkeys((*systems, ranking.strong, ranking.plain))
+    if missing := [name for name in wanted if name not in found]:
+        return False, f"Not ranked: {', '.join(missing)} did not end with every seed."
+    counts = {len(pqs) for pqs in found.values()}
+    if len(counts) > 1 or min(counts) < LEAST_SEEDS:
+        few = f"{min(counts)} to {max(counts)} seeds of a system"
+        return False, f"Not ranked: {few}; expected as many of each, and {LEAST_SEEDS} at least."
+    strong, plain = found[ranking.strong], found[ranking.plain]
     ahead = statistics.fmean(strong) - statistics.fmean(plain)
     apart = max(max(pqs) - min(pqs) for pqs in (strong, plain))
     compared = (
-        f"{ranking.strong} is {ahead:+.1f} points of PQ from {ranking.plain}, and the seeds of one system lie up to "
-        f"{apart:.1f} apart"
+        f"the mean PQ of {ranking.strong} minus that of {ranking.plain} is {ahead:+.1f} points, and the seeds of "
+        f"either lie up to {apart:.1f} apart"
     )
     if ahead > apart:
         return True, f"Ranked: {compared}."
     return False, (
         f"Not ranked: {compared}. A study that cannot tell these two apart says nothing of the others; the systems "
-        "stand in its order."
+        "stand in the suite's order."
     )
 
 

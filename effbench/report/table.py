@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,21 @@ def latest(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
     last = {(record.cell_id, record.probe): record for record in records}
     keys = [(task.cell.id, task.probe) for task in tasks]
     return [last[key] for key in keys if key in last]
+
+
+def complete(records: Sequence[Record], tasks: Sequence[Task]) -> list[Record]:
+    """Those of `records` whose cell has all of its processes or seeds measured, alike: what a number may be made of.
+
+    Alike is what the newest of them is: of the same sources, libraries and machine.
+    """
+    wanted = Counter((task.probe, unreplicated(task.cell).id) for task in tasks)
+    kept: set[int] = set()
+    for place in places(record for record in records if record.status == "ok"):
+        newest = max(place, key=lambda record: record.started_at)
+        alike = [record for record in place if record.key[2:] == newest.key[2:]]
+        if len(alike) == wanted[newest.probe, unreplicated(Cell.from_json(newest.cell)).id]:
+            kept |= {id(record) for record in alike}
+    return [record for record in records if id(record) in kept]
 
 
 def systems(plan: Plan) -> list[str]:
@@ -231,7 +247,9 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
         known = counts[0] >= LEAST_SAMPLES[50]
         across = across_processes(samples) if known else None
         tail = licensed([sample for own in samples for sample in own])
-        moved = max((record.detail["canary"]["moved"] for record in place), key=abs)
+        details = [record.detail for record in place]
+        moved = max((detail["canary"]["moved"] for detail in details), key=abs)
+        flat = sum(bool(detail["warm_up_flat"]) for detail in details)
         rows.append(
             {
                 **model_names(cell),
@@ -244,12 +262,29 @@ def timing_table(records: Sequence[Record]) -> pd.DataFrame:
                 "samples of each": ", ".join(map(str, counts)),
                 "between processes": f"{100 * across.between:.1f}%" if across and across.between is not None else "-",
                 "interquartile range": f"{100 * statistics.fmean(spread(own) for own in samples):.0f}%",
+                "warm-up flat": f"{flat} of {len(place)}",
                 "canary moved": f"{100 * moved:+.0f}%",
+                **_on_device(details),
                 "operator": ", ".join(record.implementation.values()) or "PyTorch",
                 "started, UTC": record.started_at.removesuffix("+00:00"),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("-")
+
+
+def _on_device(details: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What only a device with a clock of its own has: the host's time beside, a graph's, and throttled samples."""
+    if details[0]["clock"] != "device":
+        return {}
+    host, device = ([sample for detail in details for sample in detail[name]] for name in ("host", "device"))
+    graph = [sample for detail in details for sample in ((detail["graph"] or {}).get("device") or ())]
+    waits = statistics.median(host) / statistics.median(device)
+    return {
+        "host / device": f"{waits:.2f}"
+        + (", launch-bound" if any(detail["launch_bound"] for detail in details) else ""),
+        "as a CUDA graph, ms": f"{1000 * statistics.median(graph):.2f}" if graph else "-",
+        "throttled samples": str(sum(len(detail["throttled"] or ()) for detail in details)),
+    }
 
 
 def model_names(cell: Cell) -> dict[str, str]:

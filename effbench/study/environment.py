@@ -59,10 +59,13 @@ def host() -> str:
     return hashlib.sha256(f"effbench {text or platform.node()}".encode()).hexdigest()[:12]
 
 
-def machine() -> str:
-    """Folder name for this kind of machine: its accelerator, or its CPU model and cores (`cpu-amd-epyc-2c`)."""
+def machine(device: str | None = None) -> str:
+    """Folder name for this kind of machine: its accelerator, or its CPU model and cores (`cpu-amd-epyc-2c`).
+
+    The latter, too, for `device` cpu: what the CPU beside a GPU did says nothing of the GPU.
+    """
     env = environment()
-    name = env["gpu"] or f"cpu {env['cpu']} {env['cores']}c"
+    name = (env["gpu"] if device != "cpu" else None) or f"cpu {env['cpu']} {env['cores']}c"
     name = re.sub(r"\((r|tm)\)|nvidia|\bcpu @.*?ghz|\d+-core|processor", " ", str(name).lower())
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 

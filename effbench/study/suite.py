@@ -174,6 +174,7 @@ class Plan:
         columns, legend: the table, and what it shows in a sentence.
         figure, savings: of the table's columns, or None.
         ranking: what an order of the systems by quality takes, or None where none is asked for.
+        device: cpu or cuda, whose results these are.
     """
 
     profile: str
@@ -185,6 +186,7 @@ class Plan:
     figure: TradeOff | None = None
     savings: Savings | None = None
     ranking: Ranking | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ class Recipe:
     augmentation: str = "crop"
     precision: str = "float32"
 
+    @property
+    def visits(self) -> int:
+        """How often the training looks at an image."""
+        return self.steps * self.batch_size
+
     def __post_init__(self) -> None:
         augmentation(self.augmentation)  # one that is not there is refused at once
         if self.precision not in PRECISIONS:

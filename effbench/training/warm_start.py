@@ -92,7 +92,7 @@ def make(start: WarmStart, root: Path, on_step: Callable[[StepReport], None] | N
         decoder = Mask2FormerDecoder(start.dim, start.dim, classes, start.queries, **start.decoder_settings)
         model = Segmenter(backbone, ProjectionNeck(backbone.features, start.dim), decoder).to(start.device)
         unfinished = path.with_suffix(".partial")
-        dataset, workers = image_source(data, workers)
+        dataset, workers = image_source(data, start.recipe.visits, workers)
         trainer = Trainer(model, dataset, classes, start.recipe, unfinished, on_step, workers)
         trainer.run()
         state = {name: getattr(model, name).state_dict() for name in ("backbone", "decoder")}

@@ -25,7 +25,12 @@ def test_a_set_too_large_for_memory_is_read_from_its_files(coco_root: Path, monk
     assert module.MOST_IN_MEMORY > 2000 * 128 * 128 * 7, "what a CPU trains on is held"
     decoded = sum(x.image.nbytes + x.id_map.nbytes for x in InMemory(data).samples)
     monkeypatch.setattr(module, "MOST_IN_MEMORY", decoded)
-    held, workers = image_source(data, 3)
+    held, workers = image_source(data, 2, 3)
     assert isinstance(held, InMemory) and workers == 0, "there is nothing to load"
     monkeypatch.setattr(module, "MOST_IN_MEMORY", decoded - 1)
-    assert image_source(data, 3) == (data, 3)
+    assert image_source(data, 2, 3) == (data, 3)
+
+
+def test_images_that_are_never_visited_are_not_decoded(coco_root: Path) -> None:
+    data = CocoPanoptic(coco_root)
+    assert image_source(data, 1, 3) == (data, 3)

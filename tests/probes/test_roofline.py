@@ -18,7 +18,7 @@ from effbench.probes.whole_pass import random_images
 from effbench.study.cell import Cell
 
 MakeCell = Callable[..., Cell]
-ROOF = Ceilings(mac_per_s=100.0, byte_per_s=10.0)
+ROOF = Ceilings(mac_per_s=100.0, byte_per_s=10.0, operator="product")
 
 
 def test_the_nearer_ceiling_bounds() -> None:
@@ -97,7 +97,7 @@ def test_a_part_that_waits_for_its_launches_is_found(tiny_cell: MakeCell, monkey
             run()
             return Sample(0.0, 0.012, 0.010)
 
-    roof = Ceilings(1e9, 1e9)
+    roof = Ceilings(1e9, 1e9, "product")
     monkeypatch.setattr(roofline, "clock", lambda _: Launching())
     monkeypatch.setattr(roofline, "ceilings", lambda *_: roof)
     answer = rooflines(model, images, replace(how, device=torch.device("cuda")), macs, seconds)

@@ -39,8 +39,9 @@ def latency(task: Task, number: int) -> dict[str, Any]:
     median = number * (0.01 if task.cell.width else 0.1) * (1 + 0.1 * process)
     detail = {"warm_up": [1.0, 0.5], "sizes": ["512x512"], "threads": 2, "clock": "host", "inside": "encoder forward"}
     detail["canary"] = {"moved": 0.04}
-    samples = max(15, task.cell.options["samples"])
-    return {"samples": [median] * (samples - 1) + [9.0], "unit": "s", "detail": detail}
+    samples = [median] * (max(15, task.cell.options["samples"]) - 1) + [9.0]
+    detail |= {"warm_up_flat": True, "host": samples, "device": None, "graph": None, "launch_bound": None}
+    return {"samples": samples, "unit": "s", "detail": {**detail, "throttled": None}}
 
 
 def score(pq: float, rq: float = 60.0, categories: int = 5) -> dict[str, float]:

@@ -13,7 +13,8 @@ from effbench.suites.systems import COUNTED, SYSTEMS
 
 Answer = Callable[..., Record]
 RULE = Ranking(strong="mask2former", plain="fpn")
-FIRST, LAST = 1, len(COUNTED)
+LAST = len(COUNTED)
+TRAINED = [system.label for system in SYSTEMS]
 
 
 def scored(full: Plan, answer: Answer, **pqs: list[float]) -> list[Record]:
@@ -49,7 +50,7 @@ def test_ranked_is_where_the_strong_one_is_ahead_by_more_than_seeds_lie_apart(
     strong: list[float], plain: list[float], ranked: bool, full: Plan, answer: Answer
 ) -> None:
     records = scored(full, answer, mask2former=strong, fpn=plain)
-    found, why = ranking.verdict(records, RULE)
+    found, why = ranking.verdict(records, RULE, TRAINED)
     assert found is ranked
     assert why.startswith("Ranked" if ranked else "Not ranked")
     assert f"{sum(strong) / 3 - sum(plain) / 3:+.1f} points" in why
@@ -57,8 +58,19 @@ def test_ranked_is_where_the_strong_one_is_ahead_by_more_than_seeds_lie_apart(
 
 def test_one_seed_ranks_nothing(full: Plan, answer: Answer) -> None:
     records = [r for r in scored(full, answer) if r.cell["options"]["recipe"]["seed"] == 0]
-    ranked, why = ranking.verdict(records, RULE)
-    assert not ranked and "mask2former has 1 seeds and fpn 1" in why
+    ranked, why = ranking.verdict(records, RULE, TRAINED)
+    assert not ranked and "1 to 1 seeds of a system" in why
+
+
+def test_a_system_that_lacks_a_seed_keeps_all_from_being_ranked(full: Plan, answer: Answer) -> None:
+    records = scored(full, answer, mask2former=[90.0, 90.1, 90.2])
+    assert ranking.verdict(records, RULE, TRAINED)[0]
+    fewer = [r for r in records if (r.cell["encoder"], r.cell["options"]["recipe"]["seed"]) != ("rt", 2)]
+    ranked, why = ranking.verdict(fewer, RULE, TRAINED)
+    assert not ranked and "2 to 3 seeds of a system" in why
+    without = [r for r in records if r.cell["encoder"] != "rt"]
+    ranked, why = ranking.verdict(without, RULE, TRAINED)
+    assert not ranked and "rt did not end with every seed" in why
 
 
 def test_what_is_not_ranked_stands_in_the_suites_order(full: Plan, answer: Answer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from effbench.study.suite import Options, Plan, find_suite
 
@@ -42,6 +43,13 @@ def cityscapes_full() -> Plan:
 @pytest.fixture(scope="session")
 def standard() -> Plan:
     return find_suite("coco").plan(Options(profile="standard", device="cpu"))
+
+
+@pytest.fixture(params=["coco", "cityscapes"])
+def full_on_cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """The full profile of both suites where there is a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    return find_suite(request.param).plan(Options(profile="full"))
 
 
 @pytest.fixture(params=["quick", "coco_smoke", "costs", "cityscapes_smoke", "coco_full", "cityscapes_full", "standard"])

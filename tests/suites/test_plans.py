@@ -28,6 +28,10 @@ def test_the_suites_are_found() -> None:
 
 
 def test_no_two_tasks_are_the_same_measurement(plan: Plan) -> None:
+    check_distinct(plan)
+
+
+def check_distinct(plan: Plan) -> None:
     keys = Counter((task.cell.id, task.probe) for task in plan.tasks)
     assert max(keys.values()) == 1
     titles = Counter(task.title for task in plan.tasks)
@@ -80,6 +84,19 @@ def test_every_system_is_trained_alike(plan: Plan) -> None:
 
 
 def test_every_column_has_a_probe_and_the_figure_has_its_columns(plan: Plan) -> None:
+    check_columns(plan)
+
+
+def test_on_a_gpu_every_condition_has_its_tasks_and_columns(full_on_cuda: Plan) -> None:
+    check_distinct(full_on_cuda)
+    check_columns(full_on_cuda)
+    assert full_on_cuda.device == "cuda"
+    for task in full_on_cuda.tasks:
+        assert task.counts or task.cell.device == "cuda", task.title
+        assert task.alone == (task.probe in ("latency", "components", "energy", "memory")), task.title
+
+
+def check_columns(plan: Plan) -> None:
     titles = [column.title for column in plan.columns]
     assert len(set(titles)) == len(titles)
     for column in plan.columns:

@@ -53,9 +53,12 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_its_path_runs_in_miniature(standard: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first system's cell with few images and steps: generation, warm start, bfloat16 training, evaluation."""
+    """A deformable encoder with few images and steps: generation, warm start, bfloat16 training from files that
+    another process loads, evaluation.
+    """
     monkeypatch.setenv("EFFBENCH_CACHE", str(tmp_path / "cache"))
-    cell = tasks_of(standard, "quality")[-1].cell
+    monkeypatch.setattr("effbench.data.memory.MOST_IN_MEMORY", 0)
+    cell = next(task.cell for task in tasks_of(standard, "quality") if task.cell.encoder == "proscale")
     short = {"steps": 2, "batch_size": 2, "crop": 64}
     options = {
         **cell.options,
@@ -65,6 +68,6 @@ def test_its_path_runs_in_miniature(standard: Plan, tmp_path: Path, monkeypatch:
         "warm_start": {**cell.options["warm_start"], **short},
     }
     monkeypatch.setattr("effbench.probes.training_options.DEFAULT_COUNTS", {"train2017": 4, "val2017": 1})
-    measured = quality.measure(replace(cell, options=options), Context(str(tmp_path)))
+    measured = quality.measure(replace(cell, options=options), Context(str(tmp_path), cores=2))
     assert measured.detail["recipe"]["precision"] == "bfloat16"
     assert len(measured.detail["per_image"]) == 2 and measured.detail["parts"].keys() == {"thin"}
