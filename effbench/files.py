@@ -24,6 +24,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with file:
             yield file
             file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_mask())  # as any new file, not for its owner alone
             os.fsync(file.fileno())
         os.replace(file.name, path)
     except BaseException as error:
@@ -35,3 +36,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             f"{path} cannot be written ({reason}); what was there is as it was, "
             "make room or name another folder, and give the command again"
         ) from error
+
+
+def _mask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -41,3 +42,13 @@ def test_what_is_no_fault_of_the_disk_stays_what_it_is(path: Path) -> None:
     with pytest.raises(RuntimeError, match="mine"), replacing(path):
         raise RuntimeError("mine")
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_may_be_read_by_whom_any_new_file_may(path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replacing(path) as file:
+            file.write(b"first")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -85,8 +85,8 @@ def savings(
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.9):
-        canvas = Figure(figsize=(4 + 5 * columns, 0.5 + 5 * rows), layout="constrained")
-        axes = canvas.subplots(rows, columns, squeeze=False)
+        canvas = Figure(figsize=(5.4 * columns, 5.4 * rows))
+        axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.25, "hspace": 0.3})
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         for axis, (time, shares) in zip(axes.flat, panels.items(), strict=False):
@@ -100,8 +100,8 @@ def savings(
             axis.set_xlabel(f"MACs saved against {baseline}, % (papers' convention)")
             axis.set_ylabel(f"time saved against {baseline}, %")
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        canvas.suptitle(figure.caption, fontsize=10)
-        canvas.savefig(path, dpi=150)
+        canvas.suptitle(figure.caption, fontsize=10, x=0.1, y=0.97, ha="left")
+        canvas.savefig(path, dpi=150, bbox_inches="tight")
     return True
 
 
