@@ -100,7 +100,7 @@ def savings(
             axis.set_xlabel(f"MACs saved against {baseline}, % (papers' convention)")
             axis.set_ylabel(f"time saved against {baseline}, %")
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-        canvas.suptitle(figure.caption, fontsize=10, x=0.1, y=0.97, ha="left")
+        canvas.suptitle(figure.caption, fontsize=10, x=0.1, y=0.96, ha="left", va="bottom")
         canvas.savefig(path, dpi=150, bbox_inches="tight")
     return True
 
