@@ -37,6 +37,12 @@ def cityscapes_suite(session: nox.Session) -> None:
 
 
 @nox.session
+def eco_suite(session: nox.Session) -> None:
+    """Run the early-exit study on the embedded set; options of `effbench run` follow: -- --system NAME."""
+    run(session, "effbench", "run", "eco", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; options of pytest follow: -- -m slow."""
     run(session, "pytest", *session.posargs)

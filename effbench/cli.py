@@ -205,6 +205,9 @@ def macs(
     size: Annotated[str, typer.Option(help="HxW, cityscapes, coco, coco:first30 or coco:first100.")] = "coco",
     classes: Annotated[int | None, typer.Option(min=1, help="Default: 19 at 1024x2048, 133 elsewhere.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Default: 100, or 200 with swin_l.")] = None,
+    exit: Annotated[
+        int | None, typer.Option(help="Of early_exit: the layer to leave after; default: the last.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count multiply-accumulates per image by component, without doing the compute.
@@ -214,31 +217,37 @@ def macs(
     """
     import torch
 
-    from effbench.encoders.registry import setting_defaults
+    from effbench.encoders.contract import exits_of
+    from effbench.encoders.registry import encoder_class, setting_defaults
     from effbench.models.backbones import preset
     from effbench.models.segmenter import build_segmenter
     from effbench.probes.mac_sizes import default_classes, size_protocol
     from effbench.probes.macs import count
     from effbench.settings import parse_settings
 
-    chosen = parse_settings(settings, setting_defaults(system), system)
+    chosen = parse_settings(settings, encoder_class(system), system)
     protocol = size_protocol(size)
     classes = classes or default_classes(size)
     queries = queries or preset(backbone).queries
     with torch.device("meta"):
         model = build_segmenter(system, backbone, num_classes=classes, num_queries=queries, **chosen)
+    exits = exits_of(model.encoder)
+    if exit is not None and exit not in exits:
+        allowed = ", ".join(map(str, exits)) or "none, it has no early exits"
+        raise InputError(f"exit {exit} of {system}; expected one of its exits: {allowed}")
     counted = {
         convention: {component: macs / 1e9 for component, macs in parts.items()}
-        for convention, parts in count(model, protocol, queries, classes).items()
+        for convention, parts in count(model, protocol, queries, classes, exit=exit).items()
     }
     answer = {
         "system": system,
-        "settings": {**setting_defaults(system), **chosen},
+        "settings": {**setting_defaults(system, chosen), **chosen, **({"exits": exits} if exits else {})},
         "backbone": backbone,
         "size": size,
         "classes": classes,
         "queries": queries,
         "unit": "GMAC",
+        **({"exit": exit or max(exits)} if exits else {}),
         **counted,
     }
     if as_json:
@@ -269,6 +278,9 @@ def train(
     augmentation: Annotated[
         str, typer.Option(help="crop, or as Mask2Former's release: large_scale_jitter (COCO), cityscapes.")
     ] = "crop",
+    exit_loss: Annotated[
+        str, typer.Option(help="Of early_exit: train the last exit, or all, uniform or weighted by depth.")
+    ] = "last",
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images ahead of the training.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda: a device for each process of torchrun.")] = "cpu",
     seed: int = 0,
@@ -278,7 +290,7 @@ def train(
     A killed training goes on from its checkpoint when the command is given again. On several devices:
     torchrun --nproc-per-node 2 -m effbench.cli train ...
     """
-    from effbench.encoders.registry import setting_defaults
+    from effbench.encoders.registry import encoder_class
     from effbench.settings import parse_settings
     from effbench.study.device import checked_device
     from effbench.training import run as training
@@ -286,9 +298,18 @@ def train(
     from effbench.training.distributed import process_group
     from effbench.training.trainer import Recipe
 
-    chosen = parse_settings(settings, setting_defaults(system), system)
+    chosen = parse_settings(settings, encoder_class(system), system)
     criterion = CriterionSettings(sampling=sampling)
-    recipe = Recipe(steps, batch_size, crop, learning_rate, criterion=criterion, seed=seed, augmentation=augmentation)
+    recipe = Recipe(
+        steps,
+        batch_size,
+        crop,
+        learning_rate,
+        criterion=criterion,
+        seed=seed,
+        augmentation=augmentation,
+        exit_loss=exit_loss,
+    )
     root = _photos(data_root, dataset)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
     checked_device(device)
@@ -320,6 +341,7 @@ def evaluate(
         typer.Option(min=32, help="Most pixels of the longer side; default: the papers' ratio (1333/800, 2048/1024)."),
     ] = None,
     object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
+    exit: Annotated[int | None, typer.Option(help="Of early_exit: score this exit; default: the last.")] = None,
     export: Annotated[Path | None, typer.Option(help="Folder for the predictions, as COCO panoptic JSON.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -345,6 +367,7 @@ def evaluate(
             how,
             lambda done, total: display.progressed(title, {"done": done, "total": total}),
             export,
+            exit,
         )
     table = Table("", "PQ", "SQ", "RQ", "classes", title=f"{scores['images']} images")
     groups = {group: scores[group] for group in ("all", "things", "stuff")} | scores["by_size"]

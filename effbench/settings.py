@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from effbench.encoders.contract import did_you_mean
+from effbench.encoders.contract import Encoder, did_you_mean
 from effbench.errors import InputError
 
 
-def parse_settings(texts: Sequence[str], defaults: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """`name=value` texts as typed values; a setting's default says its type.
+def parse_settings(texts: Sequence[str], cls: type[Encoder], owner: str) -> dict[str, Any]:
+    """`name=value` texts as typed values of an encoder's settings; a setting's default says its type.
 
-    Raises InputError for a text without "=", an unknown name (with near matches) or a value of another type.
+    Raises InputError for a text without "=", an unknown name (with near matches) or a value of another type, and
+    SettingError for a value that says which other settings there are, and does not.
     """
     settings = {}
+    defaults = cls.setting_defaults(dict(text.split("=", 1) for text in texts if "=" in text))
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
@@ -31,7 +33,11 @@ def _value(name: str, text: str, default: Any) -> Any:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(default, tuple):
-            return tuple(type(default[0])(item) for item in text.strip("()").split(","))
+            items = text.strip("()")
+            if not items and not default:  # one that is empty by default may be given so
+                return ()
+            of = type(default[0]) if default else int
+            return tuple(of(item) for item in items.split(","))
         return type(default)(text)
     except (KeyError, ValueError):
         kind = "true or false" if isinstance(default, bool) else f"a value like its default {default!r}"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import abc
 import difflib
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -62,6 +63,20 @@ class Encoder(nn.Module, abc.ABC):
         self.dim = positive("dim", dim)
         self.mask_dim = positive("mask_dim", mask_dim)
 
+    @classmethod
+    def setting_defaults(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Setting -> default, in the order of the signature.
+
+        `settings` are those that were chosen, for an encoder that takes others' settings because of one of its own.
+        """
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+    @classmethod
+    def source_modules(cls, settings: Mapping[str, Any]) -> list[str]:
+        """The modules, besides what they import, whose sources decide what it computes: a record knows it by them."""
+        return [cls.__module__]
+
     @abc.abstractmethod
     def forward(self, features: Mapping[str, Tensor]) -> EncoderOutput:
         """`features`: name -> (B, C, H/s, W/s)."""
@@ -74,6 +89,51 @@ class Encoder(nn.Module, abc.ABC):
             if resolve is not None:
                 chosen.update(resolve())
         return chosen
+
+
+class EarlyExit(Encoder):
+    """An encoder that an image may leave early; a gate, or the caller, says where.
+
+    Attributes:
+        exits: the layers after which an image may leave, ascending.
+    """
+
+    exits: tuple[int, ...]
+
+    @abc.abstractmethod
+    def forward(self, features: Mapping[str, Tensor], exit: int | Tensor | None = None) -> EncoderOutput:
+        """`features`: name -> (B, C, H/s, W/s).
+
+        `exit`: a layer for all images, one for each (B,) int, or None to let the gate decide. Raises ValueError for
+        one that is not among `exits`.
+        """
+
+    @abc.abstractmethod
+    def every_exit(self, features: Mapping[str, Tensor]) -> list[EncoderOutput]:
+        """What each of `exits` gives for the whole batch; what they share runs once."""
+
+    @abc.abstractmethod
+    def pooled(self, features: Mapping[str, Tensor]) -> Tensor:
+        """What the gate sees of each image (B, dim)."""
+
+    @abc.abstractmethod
+    def decide(self, pooled: Tensor) -> tuple[Tensor, list[int]]:
+        """The gate's exit of every image for `pooled` (B, dim): (B,) on the device, and on the host."""
+
+    @property
+    @abc.abstractmethod
+    def gate(self) -> nn.Linear:
+        """The gate: a logit for every exit from what `pooled` gives."""
+
+    @property
+    @abc.abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The modules that an image passes through, one after another, until it leaves."""
+
+
+def exits_of(encoder: nn.Module) -> tuple[int, ...]:
+    """The layers after which an encoder may stop; () where it has no early exit."""
+    return tuple(getattr(encoder, "exits", None) or ())
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> str:

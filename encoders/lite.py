@@ -7,24 +7,35 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from effbench.encoders.deformable import Shapes
-from effbench.encoders.mask2former import LayerStack, Mask2FormerEncoder
+from effbench.encoders.mask2former import Mask2FormerEncoder
 from effbench.encoders.registry import register
+from effbench.encoders.stack import Place, Stack, State
 
 
-class InterleavedStack(LayerStack):
-    """Layers that update the coarse tokens alone, looking at all, and a last one that updates all."""
+class InterleavedStack(Stack):
+    """Layers that update the coarse tokens alone, looking at all, and a last one that updates all.
 
-    def forward(self, tokens: Sequence[Tensor], position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """tokens per level (B, S_l, C), position (S, C), reference (S, 2): all tokens (B, S, C)."""
+    The last layer ends every path: an image that leaves after some of the others takes it, too.
+    """
+
+    @property
+    def depth(self) -> int:
+        """Steps before the last layer."""
+        return len(self.layers) - 1
+
+    def begin(self, tokens: Sequence[Tensor], place: Place) -> State:
         *coarse, fine = tokens
-        high = torch.cat(coarse, dim=1)
-        length = high.shape[1]
-        *interleaved, last = self.layers
-        for layer in interleaved:
-            everything = torch.cat((high, fine), dim=1)
-            high = layer(high, position[:length], reference[:length], shapes, tokens=everything)
-        return last(torch.cat((high, fine), dim=1), position, reference, shapes)
+        return torch.cat(coarse, dim=1), fine
+
+    def step(self, number: int, state: State, place: Place) -> State:
+        high, fine = state
+        position, reference = place.position[: high.shape[1]], place.reference[: high.shape[1]]
+        everything = torch.cat((high, fine), dim=1)
+        return self.layers[number - 1](high, position, reference, place.shapes, tokens=everything), fine
+
+    def finish(self, state: State, place: Place) -> Tensor:
+        tokens: Tensor = self.layers[-1](torch.cat(state, dim=1), *place)
+        return tokens
 
 
 @register("lite")

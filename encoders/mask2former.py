@@ -11,7 +11,6 @@ from effbench.encoders.contract import EncoderOutput, Features, positive
 from effbench.encoders.deformable import (
     COARSE_TO_FINE,
     DeformableLayer,
-    Shapes,
     check_deformable,
     flatten,
     input_projection,
@@ -23,45 +22,41 @@ from effbench.encoders.deformable import (
 )
 from effbench.encoders.layers import PixelEmbedding
 from effbench.encoders.registry import register
-
-
-class LayerStack(nn.Module):
-    """Deformable layers one after another over all tokens."""
-
-    def __init__(self, layers: Sequence[DeformableLayer]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, tokens: Sequence[Tensor], position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """tokens per level (B, S_l, C), position (S, C), reference (S, 2): all tokens (B, S, C)."""
-        x = torch.cat(list(tokens), dim=1)
-        for layer in self.layers:
-            x = layer(x, position, reference, shapes)
-        return x
+from effbench.encoders.stack import LayerStack, Place, Stack
 
 
 class DeformableTransformer(nn.Module):
     """Level embeddings and a stack of layers; the stack decides which tokens each layer sees."""
 
-    def __init__(self, dim: int, encoder: nn.Module) -> None:
+    def __init__(self, dim: int, encoder: Stack) -> None:
         super().__init__()
         self.encoder = encoder
         self.level_embed = nn.Parameter(torch.empty(len(COARSE_TO_FINE), dim))
         reset_transformer(self)
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Projected maps (B, C, H, W), coarse to fine, to maps of the same shapes."""
+    def forward(
+        self, maps: Sequence[Tensor], exits: Tensor | None = None, depths: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Projected maps (B, C, H, W), coarse to fine, to maps of the same shapes; `exits` and `depths` as in Stack."""
+        place = self.place(maps)
+        return unflatten(self.encoder(flatten(maps), place, exits, depths), place.shapes)
+
+    def every_exit(self, maps: Sequence[Tensor], exits: Sequence[int]) -> list[list[Tensor]]:
+        """The maps as of each of `exits`, from one pass."""
+        place = self.place(maps)
+        return [unflatten(tokens, place.shapes) for tokens in self.encoder.every_exit(flatten(maps), place, exits)]
+
+    def place(self, maps: Sequence[Tensor]) -> Place:
+        """Where the tokens of `maps` (B, C, H, W), coarse to fine, stand."""
         shapes = [(int(x.shape[2]), int(x.shape[3])) for x in maps]
-        position = positions(shapes, self.level_embed)
-        reference = reference_points(shapes, like=maps[0])
-        return unflatten(self.encoder(flatten(maps), position, reference, shapes), shapes)
+        return Place(positions(shapes, self.level_embed), reference_points(shapes, like=maps[0]), shapes)
 
 
 class DeformablePixelDecoder(PixelEmbedding):
     """Projections, a deformable transformer over res5, res4, res3, and the pixel embedding on res2."""
 
     def __init__(
-        self, features: Features, dim: int, mask_dim: int, embedding: str, stack: nn.Module, use_res2: bool = True
+        self, features: Features, dim: int, mask_dim: int, embedding: str, stack: Stack, use_res2: bool = True
     ) -> None:
         super().__init__(features, dim, mask_dim, embedding, use_res2)
         self.input_proj = nn.ModuleList(input_projection(self.specs[name].channels, dim) for name in COARSE_TO_FINE)
@@ -69,9 +64,12 @@ class DeformablePixelDecoder(PixelEmbedding):
 
     def forward(self, features: Mapping[str, Tensor]) -> EncoderOutput:
         """`features`: name -> (B, C, H/s, W/s)."""
-        maps = [project(features[name]) for project, name in zip(self.input_proj, COARSE_TO_FINE, strict=True)]
-        coarse, middle, fine = self.transformer(maps)
+        coarse, middle, fine = self.transformer(self.project(features))
         return EncoderOutput(self.embed(features["res2"], fine), (coarse, middle, fine))
+
+    def project(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """res5, res4 and res3 in the encoder's width."""
+        return [project(features[name]) for project, name in zip(self.input_proj, COARSE_TO_FINE, strict=True)]
 
 
 @register("mask2former")
@@ -95,7 +93,7 @@ class Mask2FormerEncoder(DeformablePixelDecoder):
     Source: Mask2Former (Cheng et al. 2022), section 3.2.2; names of facebookresearch/Mask2Former 9b0651c (MIT).
     """
 
-    stack_type: type[LayerStack] = LayerStack
+    stack_type: type[Stack] = LayerStack
 
     def __init__(
         self,

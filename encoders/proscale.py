@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effbench.encoders.contract import Features, SettingError, choice, finite, flag
-from effbench.encoders.deformable import DeformableLayer, Shapes, check_deformable, layer_copies
+from effbench.encoders.deformable import DeformableLayer, check_deformable, layer_copies
 from effbench.encoders.mask2former import DeformablePixelDecoder
 from effbench.encoders.registry import register
+from effbench.encoders.stack import Place, Stack, State
 
 RECALIBRATIONS = ("released", "released_conv", "transposed", "off")
 
@@ -52,44 +53,63 @@ class TokenRecalibration(nn.Module):
         return tokens * torch.sigmoid(self.temperature * self.ops(resized))
 
 
-class ProgressiveStack(nn.Module):
-    """Three stages over one, two and three scales, each with layers of its own."""
+class ProgressiveStack(Stack):
+    """Three stages over one, two and three scales, each with layers of its own.
+
+    An image that leaves before a scale has entered takes that scale's tokens as they would have entered.
+    """
 
     def __init__(
         self, stages: Sequence[Sequence[DeformableLayer]], recalibration: nn.Module | None, residual: bool
     ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layer for stage in stages for layer in stage)
-        self.depths = [len(stage) for stage in stages]
+        super().__init__([layer for stage in stages for layer in stage])
+        self.stage_of = [number for number, stage in enumerate(stages, start=1) for _ in stage]
         self.residual = residual
         if recalibration is not None:
             self.token_excite = recalibration
 
-    def forward(self, tokens: Sequence[Tensor], position: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """tokens per level (B, S_l, C), position (S, C), reference (S, 2): all tokens (B, S, C)."""
-        fine = tokens[2]
-        entering = [
-            self._recalibrated(tokens[0], fine, shapes[0], shapes[2]),
-            self._recalibrated(tokens[1], fine, shapes[1], shapes[2]),
+    @property
+    def default_exits(self) -> tuple[int, ...]:
+        """The ends of the first two stages, whose layers cost little, and every layer of the last one."""
+        before = sum(stage < 3 for stage in self.stage_of)
+        ends = (sum(stage <= 1 for stage in self.stage_of), before, *range(before + 1, self.depth + 1))
+        return tuple(sorted({end for end in ends if end}))
+
+    def begin(self, tokens: Sequence[Tensor], place: Place) -> State:
+        coarse, middle, fine = tokens
+        shapes = place.shapes
+        entering = (
+            self._recalibrated(coarse, fine, shapes[0], shapes[2]),
+            self._recalibrated(middle, fine, shapes[1], shapes[2]),
             fine,
-        ]
-        layers = iter(self.layers)
-        x, known = entering[0][:, :0], entering[0][:, :0]
-        for stage, depth in enumerate(self.depths):
-            x = torch.cat((x, entering[stage]), dim=1)
-            known = torch.cat((known, entering[stage]), dim=1)
-            length = x.shape[1]
-            for _ in range(depth):
-                x = next(layers)(x, position[:length], reference[:length], shapes[: stage + 1])
-                if self.residual and stage < 2:
-                    x = x + known
-        return x
+        )
+        return entering[0][:, :0], *entering
+
+    def step(self, number: int, state: State, place: Place) -> State:
+        stage = self.stage_of[number - 1]
+        x = _entered(state, stage)
+        length = x.shape[1]
+        x = self.layers[number - 1](x, place.position[:length], place.reference[:length], place.shapes[:stage])
+        if self.residual and stage < 3:
+            x = x + torch.cat(state[1 : 1 + stage], dim=1)
+        return x, *state[1:]
+
+    def finish(self, state: State, place: Place) -> Tensor:
+        return _entered(state, 3)
 
     def _recalibrated(
         self, tokens: Tensor, fine: Tensor, shape: tuple[int, int], fine_shape: tuple[int, int]
     ) -> Tensor:
         excite = getattr(self, "token_excite", None)
         return tokens if excite is None else excite(tokens, fine, shape, fine_shape)
+
+
+def _entered(state: State, stage: int) -> Tensor:
+    """The tokens that layers have worked on, and those of the scales that enter up to `stage`."""
+    x, *entering = state
+    lengths = [tokens.shape[1] for tokens in entering]
+    known = next(n for n in range(4) if sum(lengths[:n]) == x.shape[1])
+    return torch.cat((x, *entering[known:stage]), dim=1) if known < stage else x
 
 
 @register("proscale")
@@ -133,11 +153,8 @@ class ProScaleEncoder(DeformablePixelDecoder):
             for levels, depth in enumerate(_check_p(p), start=1)
         ]
         choice("recalibration", recalibration, RECALIBRATIONS)
-        excite = (
-            None
-            if recalibration == "off"
-            else TokenRecalibration(dim, recalibration, finite("temperature", temperature))
-        )
+        finite("temperature", temperature)
+        excite = None if recalibration == "off" else TokenRecalibration(dim, recalibration, temperature)
         super().__init__(
             features, dim, mask_dim, embedding, ProgressiveStack(stages, excite, flag("residual", residual))
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -67,10 +66,9 @@ def encoder_class(name: str) -> type[Encoder]:
     return known[name]
 
 
-def setting_defaults(name: str) -> dict[str, Any]:
-    """The settings of encoder `name` with their defaults, in the order of its signature."""
-    parameters = inspect.signature(encoder_class(name).__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+def setting_defaults(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of encoder `name` with their defaults, where `settings` were chosen."""
+    return encoder_class(name).setting_defaults(settings or {})
 
 
 def build_encoder(name: str, features: Features, **settings: Any) -> Encoder:
@@ -85,7 +83,7 @@ def build_encoder(name: str, features: Features, **settings: Any) -> Encoder:
         SettingError: an unknown name or setting, or a value the encoder cannot be built with.
     """
     cls = encoder_class(name)
-    defaults = setting_defaults(name)
+    defaults = setting_defaults(name, settings)
     for setting in settings:
         if setting not in defaults:
             hint = did_you_mean(setting, defaults, most=1)

@@ -96,3 +96,64 @@ CITYSCAPES_REMARKS = (
     "132, and 132.45 is PRO-SCALE (1,1,1) with the 3x3 convolution, which is C2.",
     "ECO-M2F, Table 2, prints Swin-T's encoder (281.13) in the R50 row; its total there is R50's.",
 )
+
+MEAN_EXIT = "gmacs_encoder_gated"
+"""Metric of an encoder's GFLOPs over images that left it at different exits: it says how deep they went."""
+
+
+def _gated(base: str, size: str, rows: Mapping[tuple[str, str], float]) -> Iterator[Published]:
+    system = f"early_exit(base={base})"
+    for (backbone, source), encoder in rows.items():
+        yield Published(system, backbone, size, MEAN_EXIT, encoder, f"ECO-M2F, {source}")
+
+
+GATED = (
+    *_gated(
+        "mask2former",
+        "coco",
+        {
+            ("swin_t", "Table 3, beta 0"): 107.18,
+            ("swin_t", "Tables 1, 3, 4, 6, beta 0.0005"): 88.47,
+            ("swin_t", "Table 3, beta 0.001"): 79.18,
+            ("swin_t", "Tables 1, 3, beta 0.02"): 67.71,
+            ("swin_t", "Table 4, K 5"): 94.59,
+            ("swin_t", "Table 4, K 4"): 88.65,
+            ("swin_s", "Table 6"): 81.05,
+            ("swin_b", "Table 6"): 76.50,
+            ("r50", "Table 1"): 92.37,
+            ("swin_t", "Table 8, MoBY weights"): 89.64,
+            ("r50", "Table 8, DINO weights"): 88.50,
+            ("swin_t", "Table T2, u-CE"): 94.06,
+            ("swin_t", "Table T2, soft-CE"): 87.85,
+            ("swin_t", "Table T2, soft-MSE"): 84.53,
+        },
+    ),
+    *_gated(
+        "mask2former",
+        CITYSCAPES_SIZE,
+        {
+            ("swin_t", "Table 3, beta 0"): 279.37,
+            ("swin_t", "Tables 2, 3, 6, beta 0.003"): 250.80,
+            ("swin_t", "Table 3, beta 0.005"): 212.66,
+            ("swin_t", "Tables 2, 3, beta 0.01"): 182.95,
+            ("swin_t", "Table 3, beta 0.1"): 155.26,
+            ("swin_s", "Table 6"): 222.22,
+            ("swin_b", "Table 6"): 216.69,
+            ("r50", "Table 2"): 220.59,
+        },
+    ),
+    *_gated(
+        "lite",
+        "coco",
+        {("swin_t", "Tables 1, T1"): 64.42, ("swin_s", "Table T1"): 63.96},
+    ),
+    *_gated(
+        "lite",
+        CITYSCAPES_SIZE,
+        {("swin_t", "Tables 2, T1"): 156.17, ("swin_s", "Table T1"): 145.66, ("swin_b", "Table T1"): 153.11},
+    ),
+)
+GATED_REMARKS = (
+    "Table 1's R50 row of ECO-M2F and Lite's COCO rows stand beside costs that PRO-SCALE counted on 30 images; which "
+    "images these rows were counted on is not said.",
+)

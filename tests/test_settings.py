@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,17 +10,18 @@ import pytest
 from effbench.errors import InputError
 from effbench.settings import parse_settings
 
-DEFAULTS: dict[str, Any] = {
-    "p": (3, 3, 3),
-    "embedding": "max_pool",
-    "dim": 256,
-    "temperature": 0.1,
-    "residual": False,
-}
+
+class Encoders:
+    """Stands for an encoder class: what it takes depends on one of its settings."""
+
+    @classmethod
+    def setting_defaults(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        own = {"p": (3, 3, 3), "embedding": "max_pool", "dim": 256, "temperature": 0.1, "residual": False}
+        return {**own, "base": "a", "exits": (), **({"layers": 6} if settings.get("base") == "b" else {})}
 
 
 def parse(*texts: str) -> dict[str, Any]:
-    return parse_settings(texts, DEFAULTS, "proscale")
+    return parse_settings(texts, Encoders, "proscale")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ def parse(*texts: str) -> dict[str, Any]:
         ("temperature=1e-2", 0.01),
         ("residual=true", True),
         ("residual=False", False),
+        ("exits=2,4", (2, 4)),
+        ("exits=()", ()),
     ],
 )
 def test_the_default_says_the_type(text: str, value: Any) -> None:
@@ -63,7 +67,7 @@ def test_an_unknown_name_gives_the_nearest_and_all() -> None:
     with pytest.raises(InputError) as raised:
         parse("embeding=conv")
     assert "proscale has no setting 'embeding'; did you mean embedding?" in str(raised.value)
-    assert str(raised.value).endswith("allowed: p, embedding, dim, temperature, residual")
+    assert str(raised.value).endswith("allowed: p, embedding, dim, temperature, residual, base, exits")
     with pytest.raises(InputError) as raised:
         parse("zzz=1")
     assert "did you mean" not in str(raised.value)
@@ -89,3 +93,9 @@ def test_a_value_of_another_type_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError, match=rf"setting {name}='{value}'; expected") as raised:
         parse(text)
     assert raised.value.__suppress_context__, "one clear line"
+
+
+def test_a_setting_may_say_which_others_there_are() -> None:
+    assert parse("layers=4", "base=b") == {"layers": 4, "base": "b"}
+    with pytest.raises(InputError, match="proscale has no setting 'layers'"):
+        parse("layers=4", "base=a")

@@ -31,14 +31,14 @@ def profile(
     """Profile a model of fresh weights on a random image, by module. A module's time holds its children's."""
     import torch
 
-    from effbench.encoders.registry import setting_defaults
+    from effbench.encoders.registry import encoder_class
     from effbench.models.segmenter import build_segmenter
     from effbench.probes.base import parse_size
     from effbench.profiling import module_times
     from effbench.settings import parse_settings
     from effbench.study.device import checked_device
 
-    chosen = parse_settings(settings, setting_defaults(system), system)
+    chosen = parse_settings(settings, encoder_class(system), system)
     height, width = parse_size(size)
     checked_device(device)
     torch.manual_seed(0)

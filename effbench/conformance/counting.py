@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from effbench.conformance.check import check
 from effbench.conformance.compare import NAMES, tensors
-from effbench.conformance.subject import SIZE, Subject, exits_of
-from effbench.encoders.contract import Encoder
+from effbench.conformance.subject import SIZE, Subject
+from effbench.encoders.contract import Encoder, exits_of
 from effbench.models.backbones import Backbone
 from effbench.models.segmenter import Segmenter
 from effbench.probes.mac_count import CONVENTIONS, count_part

@@ -7,8 +7,8 @@ import torch
 from effbench.conformance.check import check
 from effbench.conformance.compare import difference, image, moved
 from effbench.conformance.outputs import ALONE
-from effbench.conformance.subject import Subject, exits_of
-from effbench.encoders.contract import Encoder
+from effbench.conformance.subject import Subject
+from effbench.encoders.contract import Encoder, exits_of
 
 
 @check(

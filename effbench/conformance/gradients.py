@@ -10,8 +10,8 @@ from torch import Tensor
 
 from effbench.conformance.check import check
 from effbench.conformance.compare import NAMES, difference, listed, moved, tensors
-from effbench.conformance.subject import Subject, exits_of
-from effbench.encoders.contract import Encoder, EncoderOutput
+from effbench.conformance.subject import Subject
+from effbench.encoders.contract import Encoder, EncoderOutput, exits_of
 
 AUTOCAST = 0.05
 """Largest relative distance to float32: the rounding of twenty bfloat16 layers."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from effbench.conformance import counting, exits, gradients, outputs, settings, state
 from effbench.conformance.check import Check, Result, judge, seeded
-from effbench.conformance.subject import Subject, exits_of
+from effbench.conformance.subject import Subject
+from effbench.encoders.contract import exits_of
 
 EXIT_CHECKS: tuple[Check, ...] = (exits.exit_named, exits.exit_leaves, exits.exit_mixed, exits.exit_refused)
 """Of encoders that have `exits`."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from effbench.conformance.check import check
 from effbench.conformance.compare import NAMES, difference, image, moved, tensors
-from effbench.conformance.subject import Subject, exits_of
-from effbench.encoders.contract import Encoder, EncoderOutput
+from effbench.conformance.subject import Subject
+from effbench.encoders.contract import Encoder, EncoderOutput, exits_of
 
 ALONE = 1e-5
 """By how much an image may differ between a batch and alone, in float32."""

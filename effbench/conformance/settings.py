@@ -24,7 +24,7 @@ def settings(subject: Subject) -> str | None:
     wrong: list[tuple[str, object]] = [(name, NONSENSE) for name in subject.defaults]
     wrong += [(name, value) for name in ("dim", "mask_dim") if name in subject.defaults for value in (0, -1, 64.0)]
     for name, value in wrong:
-        told = _taken(partial(build, subject.features, **{name: value}), name, str(value))
+        told = _taken(partial(build, subject.features, **{**subject.settings, name: value}), name, str(value))
         if told:
             return f"{name}={value!r} {told}"
     for name in subject.features:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from effbench.conformance.check import check
 from effbench.conformance.compare import difference, listed, moved
-from effbench.conformance.subject import GLOBALS, Subject, exits_of
+from effbench.conformance.subject import GLOBALS, Subject
+from effbench.encoders.contract import exits_of
 
 LIBRARIES = {"torch", "torchvision", "timm", "builtins", "abc", "typing"}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effbench.encoders.contract import Encoder, EncoderOutput, Features, FeatureSpec, did_you_mean
+from effbench.encoders.contract import Encoder, EncoderOutput, Features, FeatureSpec, did_you_mean, exits_of
 from effbench.encoders.registry import encoder_class
 from effbench.errors import InputError
 from effbench.models.backbones import build_backbone
@@ -65,7 +64,7 @@ class Subject:
     @property
     def defaults(self) -> dict[str, Any]:
         """setting -> default, of all settings that the class takes."""
-        return defaults_of(self.cls)
+        return self.cls.setting_defaults(self.settings)
 
     def build(self, features: Mapping[str, Any] | None = None) -> Encoder:
         """The encoder in evaluation mode, with new weights; `features` in place of the subject's own."""
@@ -104,17 +103,6 @@ class Subject:
             return encoder(features, **call)
 
 
-def defaults_of(cls: type[Encoder]) -> dict[str, Any]:
-    """setting -> default, in the order of the signature."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-
-
-def exits_of(encoder: Encoder) -> tuple[int, ...]:
-    """The layers after which the encoder may stop; () where it has no early exit."""
-    return tuple(getattr(encoder, "exits", None) or ())
-
-
 def find_subject(name: str, settings: Sequence[str] = (), backbone: str = "resnet_mini") -> Subject:
     """The encoder called `name`, on the pyramid of `backbone`.
 
@@ -132,8 +120,8 @@ def find_subject(name: str, settings: Sequence[str] = (), backbone: str = "resne
     cls = _imported(name) if ":" in name else encoder_class(name)
     if not (isinstance(cls, type) and issubclass(cls, Encoder)):
         raise InputError(f"{name} is {cls!r}; expected a class derived from effbench.encoders.contract.Encoder")
-    defaults = defaults_of(cls)
-    chosen = parse_settings(settings, defaults, name)
+    chosen = parse_settings(settings, cls, name)
+    defaults = cls.setting_defaults(chosen)
     dim, mask_dim = chosen.get("dim", defaults.get("dim")), defaults.get("mask_dim")
     if isinstance(mask_dim, int) and mask_dim == dim and "mask_dim" not in chosen:
         chosen["mask_dim"] = mask_dim // 2

@@ -83,6 +83,11 @@ class CocoPanoptic(torch.utils.data.Dataset[Sample]):
         self.categories, self._records = parse(annotation_file, images_dir, panoptic_dir, limit, locate)
 
     @property
+    def image_ids(self) -> list[int]:
+        """`image_id` of every image, from the annotation file alone."""
+        return [record.image_id for record in self._records]
+
+    @property
     def image_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of every image, from the annotation file alone."""
         return [(record.height, record.width) for record in self._records]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.contract import Encoder, EncoderOutput
+from effbench.encoders.contract import EarlyExit, Encoder, EncoderOutput
 from effbench.encoders.registry import build_encoder
 from effbench.errors import InputError
 from effbench.models.backbones import Backbone, build_backbone
@@ -57,11 +57,23 @@ class Segmenter(nn.Module):
         normalised = (images - self.mean) / self.std
         return F.pad(normalised, (0, -width % STRIDE, 0, -height % STRIDE))
 
-    def forward(self, images: Tensor) -> SegmenterOutput:
-        """images (B, 3, H, W) RGB in [0, 1], any size."""
+    def forward(self, images: Tensor, exit: int | Tensor | None = None) -> SegmenterOutput:
+        """images (B, 3, H, W) RGB in [0, 1], any size; `exit` is for an encoder with early exits (None: its gate's)."""
         padded = self.prepare(images)
-        encoded = self.encoder(self.backbone(padded))
+        features = self.backbone(padded)
+        encoded = self.encoder(features) if exit is None else self.encoder(features, exit=exit)
         return SegmenterOutput(self.decoder(encoded), encoded, (padded.shape[2], padded.shape[3]))
+
+    def every_exit(self, features: Mapping[str, Tensor]) -> list[SegmenterOutput]:
+        """What each exit of an early-exit encoder gives for the backbone's maps of padded images.
+
+        The encoder runs once, the decoder for every exit.
+        """
+        height, width = features["res2"].shape[-2:]
+        if not isinstance(self.encoder, EarlyExit):
+            raise ValueError(f"{type(self.encoder).__name__} has no early exits; expected the encoder early_exit")
+        outputs = self.encoder.every_exit(features)
+        return [SegmenterOutput(self.decoder(encoded), encoded, (4 * height, 4 * width)) for encoded in outputs]
 
 
 def build_segmenter(

@@ -18,7 +18,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from effbench.encoders.contract import EncoderOutput
+from effbench.encoders.contract import EncoderOutput, exits_of
 from effbench.models import postprocess
 from effbench.models.segmenter import Segmenter
 from effbench.probes import mac_rules, mac_shapes
@@ -155,15 +155,23 @@ def _booking(model: Segmenter) -> Iterator[_Book]:
         yield book
 
 
-def count_model(model: Segmenter, height: int, width: int) -> MacCount:
-    """MACs of backbone, encoder, decoder and the encoder's top-down resize on one image (1, 3, height, width)."""
+def count_model(model: Segmenter, height: int, width: int, exit: int | None = None) -> MacCount:
+    """MACs of backbone, encoder, decoder and the encoder's top-down resize on one image (1, 3, height, width).
+
+    `exit` is that of an early-exit encoder, None its deepest: shapes alone give a gate nothing to decide by.
+    """
     device = next(model.parameters()).device
     with _booking(model.eval()) as book:
-        model(torch.empty(1, 3, height, width, device=device))
+        model(torch.empty(1, 3, height, width, device=device), **_exit(model, exit))
     return book.count
 
 
-def count_part(model: Segmenter, part: str, padded: tuple[int, int]) -> MacCount:
+def _exit(model: Segmenter, exit: int | None) -> dict[str, int]:
+    exits = exits_of(model.encoder)
+    return {"exit": exit or max(exits)} if exits else {}
+
+
+def count_part(model: Segmenter, part: str, padded: tuple[int, int], exit: int | None = None) -> MacCount:
     """MACs of one of `PARTS` alone (the encoder's with its top-down resize) on one image padded to (H, W)."""
     device = next(model.parameters()).device
 
@@ -179,7 +187,7 @@ def count_part(model: Segmenter, part: str, padded: tuple[int, int]) -> MacCount
         ),
     }
     with _booking(model.eval()) as book:
-        getattr(model, part)(inputs[part]())
+        getattr(model, part)(inputs[part](), **(_exit(model, exit) if part == "encoder" else {}))
     return book.count
 
 

@@ -70,7 +70,7 @@ def _measured(cell: Cell, context: Context) -> Measurement:
     detail = {
         **_scored(model, first, how, context),
         "parts": {name: _scored(model, (name, part), panoptic, context) for name, part in others},
-        "recipe": asdict(recipe),
+        "recipe": {**asdict(recipe), "alphas": list(recipe.alphas)},
         "inference": asdict(how),
         "seconds": {"training": trainer.seconds, "evaluation": time.monotonic() - began},
         "resumed_at_step": trainer.resumed_at,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from effbench.files import replacing
-from effbench.report import costs, quality, ranking, table
+from effbench.report import costs, early_exit, early_exit_figures, quality, ranking, table
 from effbench.report.figures import savings, trade_off
 from effbench.study.record import Record
 from effbench.study.runner import task_key
 from effbench.study.suite import Column, Plan, Suite
 
-FIGURE, SAVINGS = "trade_off.png", "savings.png"
+FIGURE, SAVINGS, EXITS = "trade_off.png", "savings.png", "exits.png"
 
 
 def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], command: str) -> pd.DataFrame:
@@ -34,8 +34,8 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         f"# {suite.name}, profile {plan.profile}",
         f"*{suite.question}*",
         "\n".join(f"- {note}" for note in plan.notes),
-        "## Systems",
-        plan.legend,
+        "## Systems" if plan.columns else "",
+        plan.legend if plan.columns else "",
         *_systems(text, plan),
         f"![Quality against cost]({FIGURE})" if drawn else "",
         f"![Time saved against multiply-accumulates saved]({SAVINGS})" if saved else "",
@@ -45,7 +45,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "total is the mean over the first N images of val2017 and the encoder is that of the last one.",
             printed,
         ),
-        "\n".join(f"- {remark}" for remark in suite.remarks) if len(printed) else "",
+        "\n".join(f"- {remark}" for remark in suite.remarks) if len(printed) or not plan.columns else "",
         *_section(
             "Quality",
             "Percent, on validation images that nothing was tuned on.",
@@ -72,6 +72,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines.",
             quality.parts_table(shown),
         ),
+        *_early_exit(shown, suite, plan, folder),
         *_section(
             "Multiply-accumulates of all systems",
             "GMACs per image in the papers' convention, encoder / total; coco is the exact mean over val2017's image "
@@ -139,8 +140,71 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     return text
 
 
+def _early_exit(records: Sequence[Record], suite: Suite, plan: Plan, folder: Path) -> list[str]:
+    """What a study of early exit has found; nothing for any other."""
+    drawn = early_exit_figures.draw(records, plan.baseline, folder / EXITS)
+    value = early_exit.value_table(records)
+    return [
+        f"![Best exits, utility, and quality against cost]({EXITS})" if drawn else "",
+        *_section(
+            "Quality at every exit",
+            "PQ in percent on the validation images, mean over seeds (lowest to highest). `weighted`: the loss of "
+            "every exit counts, in proportion to its layer (step A). `uniform`: all alike. `last`: the last exit alone "
+            "is trained, the others are read off all the same.",
+            early_exit.exits_table(records),
+        ),
+        *_section(
+            "Where images are best",
+            "Share of the images whose PQ is highest at an exit, the earliest of several; in brackets the mean PQ of "
+            "all images there. From this derived data set (step B) gates are trained.",
+            early_exit.best_exits_table(records),
+        ),
+        *_section(
+            "Gates",
+            "One linear layer each, trained on the derived data set (step C): mean exit of the targets and of the "
+            "choices, and PQ in percent of the choices on validation images.",
+            early_exit.gates_table(records),
+        ),
+        *_section(
+            "What the gate is worth",
+            f"{early_exit.verdict(records)} Points of PQ, with 95% bootstrap intervals over the validation images. "
+            "Random: the gate's own exits dealt to the images by chance. Neighbouring fixed exits: the two around the "
+            "gate's mean exit, in proportion. The oracle knows every image's PQ, goes no deeper than the gate on "
+            "average, and maximises the mean PQ of an image, in which the share is measured. A 95% interval misses "
+            "once in twenty times, and gates are many.",
+            value,
+        ),
+        *_section(
+            "The ledger",
+            "Gated and full passes of the same images in turn, batch 1, one process. Layers are counted where they "
+            "run; MACs are of the complete convention, the gate's included. `gate` is its layer and the wait for its "
+            "answer; the pooling before it is a mean over a few tokens. PQ is that of step B at the exit that was "
+            "taken.",
+            early_exit.ledger_table(records),
+        ),
+        *_section(
+            "Whole batches",
+            "The encoder alone, gated and in full in turn, on the first images in batches: images that leave early "
+            "shrink the batch.",
+            early_exit.batches_table(records),
+        ),
+        *_section(
+            "Multiply-accumulates at every exit",
+            "GMACs per image in the papers' convention, encoder / total.",
+            early_exit.macs_table(records),
+        ),
+        *_section(
+            "What printed costs imply",
+            "The mean exit that a printed cost of a gated encoder means, on the line through our counts at its exits.",
+            early_exit.implied_table(records, suite.published),
+        ),
+    ]
+
+
 def _systems(text: pd.DataFrame, plan: Plan) -> list[str]:
-    """The main table; where times were taken under several conditions, those of each stand in one of their own."""
+    """The main table, if the plan has one; times under several conditions stand in a table for each."""
+    if not plan.columns:
+        return []
     conditions = {column.title: column.conditions for column in plan.columns}
     apart: dict[str | None, list[str]] = {}
     at: str | None = None

@@ -256,7 +256,7 @@ def task_key(task: Task) -> Key:
     modules = [
         "effbench.study.worker",
         f"effbench.probes.{task.probe}",
-        encoder_class(task.cell.encoder).__module__,
+        *encoder_class(task.cell.encoder).source_modules(task.cell.settings),
     ]
     return key(
         task.cell.id,

@@ -52,7 +52,7 @@ class System:
 
     def fields(self, width: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The system as fields of a Cell; of `width` those settings that the encoder has."""
-        allowed = setting_defaults(self.encoder)
+        allowed = setting_defaults(self.encoder, self.settings)
         known = {name: value for name, value in (width or {}).items() if name in allowed}
         return {"encoder": self.encoder, "settings": self.settings, "width": known}
 

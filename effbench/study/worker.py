@@ -58,7 +58,7 @@ def _measure(task: dict[str, Any], events: TextIO) -> dict[str, Any]:
             # with the defaults that it ran with, which the cell does not repeat
             "detail": {
                 **measured.detail,
-                "settings": {**setting_defaults(cell.encoder), **cell.settings, **cell.width},
+                "settings": {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width},
                 "threads": task["threads"],
             },
             "implementation": dict(measured.implementation),

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.transforms import resize_shortest
+from effbench.encoders.contract import exits_of
 from effbench.models import postprocess
-from effbench.models.segmenter import Segmenter
+from effbench.models.segmenter import Segmenter, SegmenterOutput
 from effbench.quality import (
     AveragePrecision,
     ImageStats,
@@ -81,17 +82,30 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def predict(model: Segmenter, sample: Sample, things: frozenset[int] | set[int], how: Inference) -> ImagePrediction:
-    """The prediction of one sample, from one forward pass."""
-    device = next(model.parameters()).device
-    image = sample.image[None].to(device).float() / 255
-    original = (image.shape[2], image.shape[3])
-    if how.short is not None:
-        size = resize_shortest(original, how.short, how.longest)
-        image = F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
-    output = model(image)
+def predict(
+    model: Segmenter, sample: Sample, things: frozenset[int] | set[int], how: Inference, exit: int | None = None
+) -> ImagePrediction:
+    """The prediction of one sample, from one forward pass; `exit` is for an encoder with early exits."""
+    image = as_input(model, sample, how)
+    output = model(image) if exit is None else model(image, exit)
+    return answer(output, image, sample, things, how)
+
+
+def as_input(model: Segmenter, sample: Sample, how: Inference) -> Tensor:
+    """The sample as the model takes it: (1, 3, H, W) in [0, 1] on its device, resized as `how` says."""
+    image = sample.image[None].to(next(model.parameters()).device).float() / 255
+    if how.short is None:
+        return image
+    size = resize_shortest((image.shape[2], image.shape[3]), how.short, how.longest)
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def answer(
+    output: SegmenterOutput, image: Tensor, sample: Sample, things: frozenset[int] | set[int], how: Inference
+) -> ImagePrediction:
+    """What the output for `image`, which `as_input` made of the sample, says about the sample at its own size."""
     logits, masks = output.predictions[-1].logits[0], output.predictions[-1].masks[0]
-    resized = (image.shape[2], image.shape[3])
+    resized, original = (image.shape[2], image.shape[3]), (sample.image.shape[1], sample.image.shape[2])
     masks = postprocess.resize_masks(masks, output.padded_size, resized, original)
     ids, segments = postprocess.panoptic(logits, masks, things, how.object_threshold, how.overlap_threshold)
     return ImagePrediction(
@@ -135,9 +149,14 @@ def evaluate(
     how: Inference,
     on_image: Callable[[int, int], None] = lambda done, total: None,
     export: PanopticWriter | None = None,
+    exit: int | None = None,
 ) -> Evaluation:
-    """Score `model` on every image of `data`; `on_image(done, total)` after each, `export` takes each prediction."""
+    """Score `model` on every image of `data`; `on_image(done, total)` after each, `export` takes each prediction.
+
+    `exit`: of an early-exit encoder, by default its deepest: a gate of fresh weights would leave anywhere.
+    """
     model.eval()
+    exit = exit or max(exits_of(model.encoder), default=None)
     things, classes = data.categories.things, len(data.categories)
     images: dict[int, ImageStats] = {}
     sizes: dict[int, dict[str, ImageStats]] = {}
@@ -146,7 +165,7 @@ def evaluate(
     for i in range(len(data)):
         sample = data[i]
         truth = PanopticMap(sample.id_map, sample.segments)
-        found = predict(model, sample, things, how)
+        found = predict(model, sample, things, how, exit)
         outcomes = match_segments(truth, found.panoptic)
         images[sample.image_id], sizes[sample.image_id] = tally(outcomes), by_size(outcomes)
         if found.semantic is not None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effbench.data.transforms import Target
+from effbench.encoders.contract import exits_of
 from effbench.models.mask2former_decoder import Prediction
-from effbench.models.segmenter import Segmenter
+from effbench.models.segmenter import Segmenter, SegmenterOutput
 from effbench.training.criterion import SetCriterion
 from effbench.training.distributed import mean_over_processes
+from effbench.training.exit_weights import exit_weights
 
 PRECISIONS = ("float32", "bfloat16")
 """Of the segmenter's forward pass; bfloat16 by autocast, with the range of float32, so that no loss is scaled."""
@@ -42,7 +46,10 @@ class PixelClassifier(nn.Module):
 class TrainingLosses(nn.Module):
     """The segmenter and its companion, from images to weighted losses by name.
 
-    `precision` (one of `PRECISIONS`) is the segmenter's alone: what it gives is matched and compared in float32.
+    Args:
+        precision: one of `PRECISIONS`, the segmenter's alone: what it gives is matched and compared in float32.
+        exit_loss, alphas: of an early-exit encoder, as `exit_weights` has them. Its gate gets no gradient: it is
+            trained apart, from what every exit is worth.
     """
 
     def __init__(
@@ -52,8 +59,12 @@ class TrainingLosses(nn.Module):
         criterion: SetCriterion,
         pixel_weight: float,
         precision: str = "float32",
+        exit_loss: str = "last",
+        alphas: Sequence[float] = (),
     ) -> None:
         super().__init__()
+        exits = exits_of(model.encoder)
+        self.weights = exit_weights(exits, exit_loss, alphas) if exits else {}
         self.model, self.pixel = model, pixel
         self.criterion, self.pixel_weight = criterion, pixel_weight
         self.precision = precision
@@ -61,9 +72,23 @@ class TrainingLosses(nn.Module):
     def forward(self, images: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """images (B, 3, H, W) in [0, 1], a target for each: the losses of `SetCriterion`, and `pixel` if it counts."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            output = self.model(images)
-        predictions = [Prediction(one.logits.float(), one.masks.float()) for one in output.predictions]
-        losses = self.criterion(predictions, targets)
-        if self.pixel_weight:
-            losses["pixel"] = self.pixel_weight * self.pixel.loss(output.encoded.mask_features.float(), targets)
-        return losses
+            outputs = self._outputs(images)
+        total: dict[str, Tensor] = {}
+        for output, weight in outputs:
+            predictions = [Prediction(one.logits.float(), one.masks.float()) for one in output.predictions]
+            losses = self.criterion(predictions, targets)
+            if self.pixel_weight:
+                losses["pixel"] = self.pixel_weight * self.pixel.loss(output.encoded.mask_features.float(), targets)
+            for name, loss in losses.items():
+                total[name] = weight * loss + total.get(name, 0) if self.weights else loss
+        return total
+
+    def _outputs(self, images: Tensor) -> list[tuple[SegmenterOutput, float]]:
+        """What the model gives, with its weight: one output, or one for each exit that counts."""
+        if len(self.weights) > 1:
+            every = self.model.every_exit(self.model.backbone(self.model.prepare(images)))
+            return [
+                (output, self.weights[layer]) for output, layer in zip(every, exits_of(self.model.encoder), strict=True)
+            ]
+        only = next(iter(self.weights), None)
+        return [(self.model(images) if only is None else self.model(images, only), 1.0)]

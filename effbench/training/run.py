@@ -13,6 +13,7 @@ import torch
 
 from effbench.data.embedded import embedded_root
 from effbench.data.roots import open_split
+from effbench.encoders.contract import exits_of
 from effbench.errors import InputError
 from effbench.files import replacing
 from effbench.models.segmenter import Segmenter, build_segmenter
@@ -107,15 +108,20 @@ def score(
     how: Inference,
     on_image: Callable[[int, int], None],
     export: Path | None = None,
+    exit: int | None = None,
 ) -> dict[str, Any]:
     """The scores in percent of the model in `folder` on the validation images of `data_root` (None: embedded ones).
 
-    `export` is a folder for the predictions as COCO panoptic JSON and PNGs (`PanopticWriter`).
+    `export` is a folder for the predictions as COCO panoptic JSON and PNGs (`PanopticWriter`); `exit` that of an
+    early-exit encoder, by default its deepest.
 
-    Raises InputError when the data set has other classes than the model was trained on, and when `export` cannot be
-    written to.
+    Raises InputError when the data set has other classes than the model was trained on, when the model has no such
+    exit, and when `export` cannot be written to.
     """
     model = load_model(folder)
+    if exit is not None and exit not in exits_of(model.encoder):
+        allowed = ", ".join(map(str, exits_of(model.encoder))) or "none, it has no early exits"
+        raise InputError(f"exit {exit} of the model in {folder}; expected one of its exits: {allowed}")
     data = open_split(data_root or embedded_root(), "val", limit)
     classes = _described(folder / MODEL)["model"]["num_classes"]
     if classes != len(data.categories):
@@ -125,5 +131,5 @@ def score(
         )
     writer = PanopticWriter(export, data.categories) if export else None
     with writer or nullcontext():
-        evaluation = evaluate(model, data, how, on_image, writer)
+        evaluation = evaluate(model, data, how, on_image, writer, exit)
     return {"images": len(evaluation.images), **scores(evaluation, data)}

@@ -17,11 +17,13 @@ from effbench.data.augmentation import augmentation
 from effbench.data.coco_panoptic import Sample
 from effbench.data.loader import StepBatches, load_batches, step_seed
 from effbench.data.transforms import Batch
+from effbench.encoders.contract import EarlyExit
 from effbench.errors import DivergedError, InputError
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.training.checkpoint import check_same, load, save_atomic
 from effbench.training.criterion import CriterionSettings, SetCriterion
 from effbench.training.distributed import wait_for_all, world
+from effbench.training.exit_weights import check_exit_loss
 from effbench.training.losses import PRECISIONS, PixelClassifier, TrainingLosses
 
 SHOWN = ("class", "mask", "dice", "pixel")
@@ -48,6 +50,8 @@ class Recipe:
             (crops twice as wide as `crop`); see `effbench.data.augmentation`.
         precision: "float32", or "bfloat16" for a segmenter that runs under autocast; weights, optimiser, losses and
             evaluation are float32 in both.
+        exit_loss, alphas: which exits of an early-exit encoder are trained, and how much each counts: see
+            `effbench.training.exit_weights`. The others ignore them.
     """
 
     steps: int
@@ -64,6 +68,8 @@ class Recipe:
     checkpoint_every: float = 20.0
     augmentation: str = "crop"
     precision: str = "float32"
+    exit_loss: str = "last"
+    alphas: tuple[float, ...] = ()
 
     @property
     def visits(self) -> int:
@@ -72,6 +78,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         augmentation(self.augmentation)  # one that is not there is refused at once
+        check_exit_loss(self.exit_loss, self.alphas)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision={self.precision!r}; expected one of {', '.join(PRECISIONS)}")
         if self.crop < STRIDE or self.crop % STRIDE:
@@ -146,10 +153,18 @@ class Trainer:
         self._resume()
         recipe, place = self.recipe, world()
         losses_of: nn.Module = TrainingLosses(
-            self.model, self.pixel, self.criterion, recipe.pixel_weight, recipe.precision
+            self.model,
+            self.pixel,
+            self.criterion,
+            recipe.pixel_weight,
+            recipe.precision,
+            recipe.exit_loss,
+            recipe.alphas,
         ).train()
         if place.size > 1:
-            losses_of = nn.parallel.DistributedDataParallel(losses_of)
+            # an early exit leaves its gate, and layers above the deepest exit, without a gradient
+            unused = isinstance(self.model.encoder, EarlyExit)
+            losses_of = nn.parallel.DistributedDataParallel(losses_of, find_unused_parameters=unused)
         last = saved_at = time.monotonic()
         batches = StepBatches(
             self.dataset,

@@ -37,6 +37,11 @@ WAYS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "mask2former": ({}, {"embedding": "max_pool", "layers": 1}, {"embedding": "none", "res2": False}),
     "rt": ({}, {"fused": True, "position": "aligned", "embedding": "none"}),
     "convnext_unet": ({}, {"squeeze_excite": False, "n": (1, 1, 1), "d": (32, 32, 32)}),
+    "early_exit": (
+        {"layers": 3, "exits": (1, 3)},
+        {"base": "lite", "layers": 4, "exits": (1, 2, 3)},
+        {"base": "proscale", "p": (1, 1, 2)},
+    ),
     "proscale": (
         {},
         {"recalibration": "released_conv", "p": (2, 0, 1)},
@@ -55,18 +60,18 @@ each_encoder = pytest.mark.parametrize(("name", "settings"), CASES)
 @pytest.fixture
 def build(specs: dict[str, FeatureSpec]) -> Build:
     def make(name: str, **settings: Any) -> Encoder:
-        return build_encoder(name, specs, **{**small(name), **settings})
+        return build_encoder(name, specs, **{**small(name, settings), **settings})
 
     return make
 
 
-def small(name: str) -> dict[str, Any]:
-    return {key: value for key, value in SMALL.items() if key in setting_defaults(name)}
+def small(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in SMALL.items() if key in setting_defaults(name, settings)}
 
 
 @pytest.fixture
 def subject(name: str, settings: dict[str, Any], specs: dict[str, FeatureSpec]) -> Subject:
-    return Subject(name, encoder_class(name), specs, {**small(name), **settings})
+    return Subject(name, encoder_class(name), specs, {**small(name, settings), **settings})
 
 
 @each_encoder

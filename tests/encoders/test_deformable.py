@@ -16,7 +16,8 @@ from effbench.encoders.deformable import (
     unflatten,
 )
 from effbench.encoders.layers import sine_position
-from effbench.encoders.mask2former import DeformableTransformer, LayerStack
+from effbench.encoders.mask2former import DeformableTransformer
+from effbench.encoders.stack import LayerStack
 
 SHAPES = [(1, 2), (3, 4)]
 

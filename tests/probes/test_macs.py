@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from effbench.encoders.contract import LEVELS
+from effbench.encoders.contract import LEVELS, exits_of
 from effbench.encoders.registry import registered, setting_defaults
 from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.probes import macs
@@ -258,7 +258,9 @@ class Flat(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return [x for p in self.model(images).predictions for x in (p.logits, p.masks)]
+        exits = exits_of(self.model.encoder)  # a gate would choose by what the images are
+        output = self.model(images, max(exits)) if exits else self.model(images)
+        return [x for p in output.predictions for x in (p.logits, p.masks)]
 
 
 def attention_handle(inputs: list[Any], outputs: list[Any]) -> float:
@@ -436,3 +438,16 @@ def test_the_papers_post_processing_at_their_size() -> None:
     size = (1024, 2048)
     count = count_post_processing(queries=100, classes=19, padded=size, image=size, output=size)
     assert count["papers"] / GIGA == pytest.approx(5.662, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("exit", "encoder", "total"),
+    [(2, 155.26, 411.981), (3, 186.73, 443.448), (4, 218.20, 474.914), (5, 249.66, 506.381), (6, 281.13, 537.848)],
+)
+def test_exits_cost_what_the_early_exit_paper_counts(exit: int, encoder: float, total: float) -> None:
+    """Swin-T at 1024x2048: the encoders of its tables, and the totals that its release has as constants."""
+    with torch.device("meta"):
+        model = build_segmenter("early_exit", "swin_t", num_classes=19)
+    found = macs.count(model, size_protocol("1024x2048"), 100, 19, exit=exit)["papers"]
+    assert found["encoder"] / 1e9 == pytest.approx(encoder, abs=0.005)
+    assert found["total"] / 1e9 == pytest.approx(total, rel=1e-5)

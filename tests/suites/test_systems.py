@@ -31,7 +31,8 @@ def test_eight_are_trained_and_thirteen_are_counted_in_one_order() -> None:
 
 
 def test_every_encoder_is_compared() -> None:
-    assert {system.encoder for system in SYSTEMS} == registered().keys()
+    exits = {"early_exit"}  # whose bases are compared here, and its exits in suite eco
+    assert {system.encoder for system in SYSTEMS} == registered().keys() - exits
 
 
 def test_a_system_takes_of_a_width_what_its_encoder_has() -> None:

@@ -32,9 +32,11 @@ with process_group("cpu") as place:
     torch.manual_seed(place.rank)  # what they start from differs, until the first gives the others its weights
     decoder = {"dim": 32, "heads": 2, "ffn_dim": 64, "layers": 1}
     narrow = {"num_queries": 6, "dim": 32, "mask_dim": 32, "decoder_settings": decoder}
-    model = build_segmenter("fpn", "resnet_mini", num_classes=15, **narrow)
+    early = {"heads": 4, "ffn_dim": 64, "layers": 3, "exits": (1, 2)} if sys.argv[4] == "early_exit" else {}
+    model = build_segmenter(sys.argv[4], "resnet_mini", num_classes=15, **narrow, **early)
     dense = CriterionSettings(sampling="dense")
-    recipe = Recipe(steps=4, batch_size=2, crop=64, warm_up=2, checkpoint_every=0.0, criterion=dense)
+    plain = {"steps": 4, "batch_size": 2, "crop": 64, "warm_up": 2, "checkpoint_every": 0.0, "criterion": dense}
+    recipe = Recipe(**plain, exit_loss="weighted")
     reports = []
     def on_step(report):
         reports.append(report.step)
@@ -67,14 +69,14 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_two_processes_end_with_the_same_weights_and_go_on_after_a_kill(tiny_root: Path, tmp_path: Path) -> None:
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()
-    done = torchrun(tiny_root, tmp_path / "whole", 99)
+    done = torchrun(tiny_root, tmp_path / "whole", 99, "fpn")
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "whole/said-0").read_text() == "[1, 2, 3, 4] None 4.0"
     assert (tmp_path / "whole/said-1").read_text() == "[] None 4.0", "the first process alone reports"
 
-    stopped = torchrun(tiny_root, tmp_path / "stopped", 3)
+    stopped = torchrun(tiny_root, tmp_path / "stopped", 3, "fpn")
     assert stopped.returncode != 0
-    again = torchrun(tiny_root, tmp_path / "stopped", 99)
+    again = torchrun(tiny_root, tmp_path / "stopped", 99, "fpn")
     assert again.returncode == 0, again.stderr[-2000:]
     assert (tmp_path / "stopped/said-0").read_text() == "[3, 4] 2 4.0"
 
@@ -84,6 +86,14 @@ def test_two_processes_end_with_the_same_weights_and_go_on_after_a_kill(tiny_roo
         for name, value in weights[0].items():
             same = torch.equal(value, other[name])
             assert same or "running" in name, name  # each process has its own means over its share of a batch
+
+
+def test_a_model_with_parameters_that_get_no_gradient_is_trained(tiny_root: Path, tmp_path: Path) -> None:
+    """An early exit's gate, and layers above its deepest exit: the group must not wait for theirs."""
+    done = torchrun(tiny_root, tmp_path, 99, "early_exit")
+    assert done.returncode == 0, done.stderr[-2000:]
+    weights = [torch.load(path) for path in sorted(tmp_path.glob("weights-*.pt"))]
+    assert all(torch.equal(x, weights[1][name]) for name, x in weights[0].items() if "running" not in name)
 
 
 def test_the_shares_of_a_batch_are_the_batch(tiny_data: InMemory) -> None:

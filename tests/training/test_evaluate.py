@@ -29,7 +29,7 @@ class Oracle(nn.Module):
     def __init__(self, data: CocoPanoptic, confidence: float = 20.0) -> None:
         super().__init__()
         self.data, self.confidence = data, confidence
-        self.weight = nn.Parameter(torch.zeros(()))
+        self.weight, self.encoder = nn.Parameter(torch.zeros(())), nn.Identity()
         self.seen: list[Tensor] = []
 
     def forward(self, images: Tensor) -> SegmenterOutput:

@@ -1,0 +1,120 @@
+"""Figures of early exit: where images are best, what a layer is worth, and quality against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from effbench.report.table import GIGA, places
+from effbench.study.cell import Cell
+from effbench.study.record import Record
+
+mpl.use("Agg")  # a report is written where there may be no screen
+
+SHOWN_BETAS = (0.0, 0.001, 0.005, 0.02)
+
+
+def draw(records: Sequence[Record], system: str, path: Path) -> bool:
+    """The three figures of `system` side by side into `path`; False, and no file, without a derived data set.
+
+    Left: images by their best exit, the paper's figure 2. Middle: mean utility of the exits, its figure 4. Right: PQ
+    against MACs of fixed exits, of gates, of chance and of the oracle, its figure 5.
+    """
+    path.unlink(missing_ok=True)
+    own = [r for r in records if r.status == "ok" and Cell.from_json(r.cell).system == system]
+    derived = next((r for r in own if r.probe == "derivation"), None)
+    if derived is None:
+        return False
+    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
+        canvas = Figure(figsize=(15, 4.6), layout="constrained")
+        left, middle, right = canvas.subplots(1, 3)
+        _best_exits(left, derived.detail["best_exits"])
+        _utility(middle, {int(layer): pq for layer, pq in derived.detail["mean_pq"]["train"].items()})
+        _trade_off(right, own, [r for r in records if r.probe == "quality" and r.status == "ok"])
+        canvas.suptitle(f"{system}, narrow model on the embedded set", fontsize=10)
+        canvas.savefig(path, dpi=150)
+    return True
+
+
+def _best_exits(axis: Axes, counts: Mapping[str, Mapping[str, int]]) -> None:
+    width = 0.8 / len(counts)
+    for number, (split, images) in enumerate(counts.items()):
+        place = np.arange(len(images)) + (number - (len(counts) - 1) / 2) * width
+        total = sum(images.values())
+        axis.bar(place, [100 * n / total for n in images.values()], width, label=f"{split}, {total} images")
+    axis.set_xticks(range(len(images)), list(images))
+    axis.set(xlabel="exit with the highest PQ, the earliest of several", ylabel="images, %")
+    axis.legend(frameon=False)
+
+
+def _utility(axis: Axes, mean_pq: Mapping[int, float]) -> None:
+    layers = list(mean_pq)
+    for beta in SHOWN_BETAS:
+        axis.plot(layers, [mean_pq[k] - 100 * beta * k for k in layers], marker="o", label=f"beta {beta:g}")
+    axis.set(xlabel="exit", ylabel="mean over images of PQ - beta x layer, points")
+    axis.set_xticks(layers)
+    axis.legend(frameon=False)
+
+
+def _trade_off(axis: Axes, own: Sequence[Record], quality: Sequence[Record]) -> None:
+    counted = {
+        r.cell["options"]["exit"]: r.detail["papers"]["encoder"] / GIGA
+        for r in own
+        if r.probe == "macs" and r.cell["width"] and "exit" in r.cell["options"]
+    }
+    if len(counted) < 2:
+        return
+    fixed = next((r for r in own if r.probe == "exits" and _weighted(r)), None)
+    if fixed is not None:
+        pqs = {int(layer): found["all"]["pq"] for layer, found in fixed.detail["exits"].items()}
+        axis.plot([counted[k] for k in pqs], list(pqs.values()), marker="s", label="fixed exits, trained for all")
+    gates = sorted((r for r in own if r.probe == "gate" and _plain(r)), key=lambda r: r.detail["recipe"]["beta"])
+    depths = [r.detail["value"]["dataset"]["mean_exit"] for r in gates]
+    cost = [_macs(depth, counted) for depth in depths]
+    for name, look in (("gate", "o"), ("random", "x"), ("oracle", "^")):
+        values = [r.detail["value"]["dataset"][name]["value"] for r in gates]
+        axis.plot(
+            cost, values, look, label={"gate": "gate", "random": "its exits by chance"}.get(name, "oracle of its depth")
+        )
+    alone = {
+        Cell.from_json(place[0].cell).settings["layers"]: np.mean([r.detail["all"]["pq"] for r in place])
+        for place in places(quality)
+        if "layers" in place[0].cell["settings"]
+    }
+    known = [k for k in sorted(alone) if k in counted]
+    if known:
+        axis.plot(
+            [counted[k] for k in known],
+            [alone[k] for k in known],
+            marker="D",
+            ls=":",
+            label="trained with so many layers",
+        )
+    axis.set(xlabel="encoder GMACs per image (papers' convention)", ylabel="PQ on the validation images, %")
+    axis.legend(frameon=False)
+
+
+def _weighted(record: Record) -> bool:
+    """The model that the gates are of."""
+    recipe = record.cell["options"]["recipe"]
+    return bool(recipe["exit_loss"] == "weighted" and recipe["seed"] == 0)
+
+
+def _plain(record: Record) -> bool:
+    """A gate of the paper's loss over all exits."""
+    recipe: Any = record.detail["recipe"]
+    return bool(recipe["loss"] == "hard_ce" and not recipe["k"])
+
+
+def _macs(depth: float, counted: Mapping[int, float]) -> float:
+    """MACs at a mean exit, on the line through the counts."""
+    first, last = min(counted), max(counted)
+    slope = (counted[last] - counted[first]) / (last - first)
+    return counted[first] + slope * (depth - first)
