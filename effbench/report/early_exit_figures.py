@@ -33,7 +33,7 @@ def draw(records: Sequence[Record], system: str, path: Path) -> bool:
     if derived is None:
         return False
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
-        canvas = Figure(figsize=(15, 4.6), layout="constrained")
+        canvas = Figure(figsize=(17, 4.6), layout="constrained")
         left, middle, right = canvas.subplots(1, 3)
         _best_exits(left, derived.detail["best_exits"])
         _utility(middle, {int(layer): pq for layer, pq in derived.detail["mean_pq"]["train"].items()})
@@ -98,7 +98,7 @@ def _trade_off(axis: Axes, own: Sequence[Record], quality: Sequence[Record]) -> 
             label="trained with so many layers",
         )
     axis.set(xlabel="encoder GMACs per image (papers' convention)", ylabel="PQ on the validation images, %")
-    axis.legend(frameon=False)
+    axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
 
 
 def _weighted(record: Record) -> bool:
