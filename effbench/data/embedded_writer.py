@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from effbench.files import replacing
+from effbench.processes import end_with_parent
 
 Progress = Callable[[int, int], None]
 Write = Callable[[str, int], Any]
@@ -99,11 +98,4 @@ def _in_processes(write: Write, chunks: list[Chunk], workers: int, report: Calla
 def _start() -> None:
     """Has a process that makes images end with its caller, and by nothing else that a terminal sends to both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    caller = multiprocessing.parent_process()
-    assert caller is not None, "a process that makes images has a parent"
-
-    def watch() -> None:
-        caller.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

@@ -6,9 +6,7 @@ A batch depends on the seed and the step alone, so that a resumed run sees what 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -20,6 +18,7 @@ from effbench.data.augmentation import augmentation
 from effbench.data.coco_panoptic import Sample
 from effbench.data.transforms import Batch, collate
 from effbench.errors import InputError
+from effbench.processes import end_with_parent
 
 
 class StepBatches(Dataset[Batch | InputError]):
@@ -98,15 +97,8 @@ def load_batches(batches: StepBatches, steps: range, workers: int = 0, pin_memor
 
 
 def _end_with_the_training(worker: int) -> None:
-    """Ends a loading process whose training was killed: torch watches its parent, which is only the fork server."""
-    training = multiprocessing.parent_process()
-    assert training is not None, "a loading process has a parent"
-
-    def watch() -> None:
-        training.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """For a training that was killed: torch watches its parent, which is only the fork server."""
+    end_with_parent()
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from effbench.data.transforms import pad_to
 from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
@@ -125,6 +126,5 @@ def _means(split: Sequence[Mapping[str, float]]) -> Times:
 def _macs(cell: Cell) -> dict[str, int]:
     """part -> its multiply-accumulates in one pass (complete convention), an encoder's top-down resize included."""
     counted = segmenter(replace(cell, dtype="float32"), device="meta")
-    height, width = parse_size(cell.size)
-    padded = (height + -height % STRIDE, width + -width % STRIDE)
+    padded = pad_to(parse_size(cell.size), STRIDE)
     return {p: cell.batch * count_part(counted, p, padded).by_component("complete")["total"] for p in PARTS}

@@ -17,20 +17,17 @@ from filelock import FileLock
 
 from effbench.cache import cache_folder
 from effbench.data.coco_panoptic import CocoPanoptic
-from effbench.data.memory import image_source
 from effbench.data.roots import open_split
 from effbench.encoders.registry import encoder_class
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, segmenter
 from effbench.probes.conditions import conditions
-from effbench.probes.training_options import data_root, parse_recipe, parse_warm_start, show_training, validation_sets
+from effbench.probes.training_options import data_root, parse_recipe, train, validation_sets
 from effbench.study.cell import Cell
 from effbench.study.source import source_hash
-from effbench.training import warm_start
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.derived import Derived, derive
 from effbench.training.evaluate import Inference
-from effbench.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -55,30 +52,18 @@ def trained(cell: Cell, context: Context) -> Trained:
     recipe = parse_recipe(cell.options["recipe"])
     path = cache_folder() / f"early-exit-{_key(cell)}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    root = data_root(cell, context)
     torch.manual_seed(recipe.seed)
     model = segmenter(cell)
     with FileLock(path.with_suffix(".lock")), conditions(cell).applied():
         cached = path.exists()
         if not cached:
-            _train(cell, context, model, root, path)
+            unfinished = path.with_suffix(".partial")
+            trainer = train(model, cell, context, unfinished, "step A")
+            save_atomic({"model": model.state_dict(), "seconds": trainer.seconds}, path)
+            unfinished.unlink(missing_ok=True)
         state = load(path)
     model.load_state_dict(state["model"])
     return Trained(model.eval(), state["seconds"], cached, path)
-
-
-def _train(cell: Cell, context: Context, model: Segmenter, root: Path, path: Path) -> None:
-    recipe, data = parse_recipe(cell.options["recipe"]), open_split(root, "train")
-    start = parse_warm_start(cell)
-    if start is not None:
-        shared = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
-        warm_start.apply(shared, model)
-    unfinished = path.with_suffix(".partial")
-    dataset, workers = image_source(data, recipe.visits, context.cores - 1)
-    trainer = Trainer(model, dataset, cell.classes, recipe, unfinished, show_training(context, "step A"), workers)
-    trainer.run()
-    save_atomic({"model": model.state_dict(), "seconds": trainer.seconds}, path)
-    unfinished.unlink(missing_ok=True)
 
 
 def derived(cell: Cell, context: Context, model: Trained, split: str) -> tuple[Derived, CocoPanoptic]:

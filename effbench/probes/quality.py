@@ -17,23 +17,13 @@ import torch
 
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded_recipe import focus
-from effbench.data.memory import image_source
-from effbench.data.roots import open_split
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
 from effbench.probes.conditions import conditions
-from effbench.probes.training_options import (
-    data_root,
-    parse_recipe,
-    parse_warm_start,
-    show_training,
-    validation_sets,
-)
+from effbench.probes.training_options import parse_recipe, train, validation_sets
 from effbench.quality import accumulate, summarise
 from effbench.study.cell import Cell
-from effbench.training import warm_start
 from effbench.training.evaluate import Inference, evaluate, per_image, scores
-from effbench.training.trainer import Trainer
 
 NAME = "quality"
 VERSION = "2"
@@ -50,19 +40,11 @@ def measure(cell: Cell, context: Context) -> Measurement:
 
 
 def _measured(cell: Cell, context: Context) -> Measurement:
-    root = data_root(cell, context)
-    data = open_split(root, "train")
     recipe = parse_recipe(cell.options["recipe"])
     torch.manual_seed(recipe.seed)
     model = segmenter(cell)
-    start = parse_warm_start(cell)
-    if start is not None:
-        shared = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
-        warm_start.apply(shared, model)
     checkpoint = Path(context.work) / "training.pt"
-    dataset, workers = image_source(data, recipe.visits, context.cores - 1)
-    trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, "training"), workers)
-    trainer.run()
+    trainer = train(model, cell, context, checkpoint, "training")
     began = time.monotonic()
     how = Inference(**cell.options["inference"])
     first, *others = validation_sets(cell, context)

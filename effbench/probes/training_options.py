@@ -8,11 +8,14 @@ from typing import Any
 
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import DEFAULT_COUNTS, embedded_root
+from effbench.data.memory import image_source
 from effbench.data.roots import open_split
+from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, parse_size
 from effbench.study.cell import Cell
+from effbench.training import warm_start
 from effbench.training.criterion import CriterionSettings
-from effbench.training.trainer import Recipe, StepReport
+from effbench.training.trainer import Recipe, StepReport, Trainer
 from effbench.training.warm_start import WarmStart
 
 EMBEDDED = "embedded/"
@@ -90,3 +93,19 @@ def show_training(context: Context, phase: str) -> Callable[[StepReport], None]:
         context.report(done=report.step, total=report.steps, phase=phase, **shown)
 
     return on_step
+
+
+def train(model: Segmenter, cell: Cell, context: Context, checkpoint: Path, phase: str) -> Trainer:
+    """Give `model` the cell's warm start, if it has one, and train it by the cell's recipe; goes on from `checkpoint`.
+
+    Returns the trainer, which knows how long that took.
+    """
+    root = data_root(cell, context)
+    data, recipe, start = open_split(root, "train"), parse_recipe(cell.options["recipe"]), parse_warm_start(cell)
+    if start is not None:
+        shared = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
+        warm_start.apply(shared, model)
+    dataset, workers = image_source(data, recipe.visits, context.cores - 1)
+    trainer = Trainer(model, dataset, cell.classes, recipe, checkpoint, show_training(context, phase), workers)
+    trainer.run()
+    return trainer

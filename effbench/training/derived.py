@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _measured(model: Segmenter, sample: Sample, things: frozenset[int] | set[int
     features = model.backbone(model.prepare(image))
     assert isinstance(model.encoder, EarlyExit), "checked before"
     pooled = model.encoder.pooled(features)[0]
-    panoptic = Inference(how.short, how.longest, how.object_threshold, how.overlap_threshold, False, False)
+    panoptic = replace(how, semantic=False, instances=False)
     stats = []
     for output in model.every_exit(features):
         found = answer(output, image, sample, things, panoptic).panoptic

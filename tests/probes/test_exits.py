@@ -68,7 +68,7 @@ def test_the_derived_data_set_is_summed_up(cell: Cell, context: Context) -> None
 
 def test_a_model_is_trained_once(cell: Cell, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     first = exits.measure(cell, context)
-    monkeypatch.setattr("effbench.probes.exit_models.Trainer", lambda *_: pytest.fail("it is trained again"))
+    monkeypatch.setattr("effbench.probes.training_options.Trainer", lambda *_: pytest.fail("it is trained again"))
     second = exits.measure(cell, context)
     assert (first.detail["cached"], second.detail["cached"]) == (False, True)
     assert first.detail["exits"] == second.detail["exits"]
