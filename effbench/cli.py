@@ -1,25 +1,22 @@
-"""The command line: `effbench list | run | report | macs | train | eval`, and what effbench/commands has."""
+"""The command line: `effbench list | run | report | macs`, and what effbench/commands has."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from effbench.commands import aa, check, compare, doctor, profile
+from effbench.commands import aa, check, compare, derive, doctor, evaluate, gate, profile, train
+from effbench.commands.options import DataRoot, Json, Limit, Settings, System
 from effbench.encoders.contract import SettingError
 from effbench.errors import InputError
-
-if TYPE_CHECKING:
-    from effbench.study.progress import ProgressDisplay
 
 app = typer.Typer(
     help="Benchmarks of encoders for Mask2Former-style segmentation: what they cost and what quality they give.",
@@ -29,17 +26,8 @@ app = typer.Typer(
 )
 console = Console()
 
-System = Annotated[str, typer.Argument(help="A registered encoder: see `effbench list`.")]
-Settings = Annotated[list[str], typer.Option("--set", help="One of the encoder's settings, as NAME=VALUE. Repeatable.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object on the last line.")]
 SuiteName = Annotated[str, typer.Argument(help="A suite: see `effbench list`.")]
 Profile = Annotated[str | None, typer.Option(help="A profile of the suite; its default fits the other options.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder of real photos: COCO panoptic or Cityscapes layout.")]
-DatasetName = Annotated[
-    str | None,
-    typer.Option("--dataset", help="coco or cityscapes: the one in EFFBENCH_DATASETS, else in DETECTRON2_DATASETS."),
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate this many photos of the data root.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda, of a profile that takes either; default: cuda if any.")]
 Systems = Annotated[list[str], typer.Option("--system", help="Only this system of the suite. Repeatable.")]
 Results = Annotated[Path, typer.Option(help="Folder of all results.")]
@@ -177,26 +165,6 @@ def _report(suite: Any, plan: Any, folder: Path) -> None:
     console.print(f"Report: {folder / 'README.md'}", markup=False, soft_wrap=True)
 
 
-def _photos(data_root: Path | None, dataset: str | None) -> Path | None:
-    """The folder of real photos that was asked for; None for the embedded set."""
-    from effbench.data.roots import Dataset, find_root
-
-    if dataset is None:
-        return data_root
-    if dataset not in get_args(Dataset):
-        raise InputError(f"no data set is called {dataset!r}; expected one of {', '.join(get_args(Dataset))}")
-    return find_root(data_root, cast(Dataset, dataset))
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[tuple[ProgressDisplay, str]]:
-    from effbench.study.progress import ProgressDisplay
-
-    with ProgressDisplay(console) as display:
-        display.started(title)
-        yield display, title
-
-
 @app.command()
 def macs(
     system: System,
@@ -261,132 +229,19 @@ def macs(
     console.print(f"papers leaves out: {left_out or 'nothing'}", soft_wrap=True)
 
 
-@app.command()
-def train(
-    system: System,
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the model.")],
-    data_root: DataRoot = None,
-    dataset: DatasetName = None,
-    settings: Settings = [],  # noqa: B006 (typer reads the default)
-    backbone: Annotated[str, typer.Option(help="A preset or timm name.")] = "resnet_mini",
-    queries: Annotated[int, typer.Option(min=1)] = 20,
-    steps: Annotated[int, typer.Option(min=1)] = 600,
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    crop: Annotated[int, typer.Option(min=32, help="Side of the square training crops, a multiple of 32.")] = 96,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
-    sampling: Annotated[str, typer.Option(help="Losses on `points`, as the papers', or `dense`.")] = "dense",
-    augmentation: Annotated[
-        str, typer.Option(help="crop, or as Mask2Former's release: large_scale_jitter (COCO), cityscapes.")
-    ] = "crop",
-    exit_loss: Annotated[
-        str, typer.Option(help="Of early_exit: train the last exit, or all, uniform or weighted by depth.")
-    ] = "last",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that load images ahead of the training.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, or cuda: a device for each process of torchrun.")] = "cpu",
-    seed: int = 0,
-) -> None:
-    """Train a segmenter on real photos, or on the embedded set where neither a data root nor a data set is named.
-
-    A killed training goes on from its checkpoint when the command is given again. On several devices:
-    torchrun --nproc-per-node 2 -m effbench.cli train ...
-    """
-    from effbench.encoders.registry import encoder_class
-    from effbench.settings import parse_settings
-    from effbench.study.device import checked_device
-    from effbench.training import run as training
-    from effbench.training.criterion import CriterionSettings
-    from effbench.training.distributed import process_group
-    from effbench.training.trainer import Recipe
-
-    chosen = parse_settings(settings, encoder_class(system), system)
-    criterion = CriterionSettings(sampling=sampling)
-    recipe = Recipe(
-        steps,
-        batch_size,
-        crop,
-        learning_rate,
-        criterion=criterion,
-        seed=seed,
-        augmentation=augmentation,
-        exit_loss=exit_loss,
-    )
-    root = _photos(data_root, dataset)
-    model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}
-    checked_device(device)
-    with process_group(device) as place, _progress(f"{system} training") as (display, title):
-        path = training.train(
-            model,
-            root,
-            recipe,
-            out,
-            lambda s: display.progressed(title, {"done": s.step, "total": s.steps, **s.losses}),
-            workers,
-            device,
-        )
-        if place.first:
-            console.print(f"Weights: {path}", markup=False, soft_wrap=True)
-
-
-@app.command("eval")
-def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder that `effbench train --out` has made.")],
-    data_root: DataRoot = None,
-    dataset: DatasetName = None,
-    limit: Limit = None,
-    short: Annotated[
-        int | None, typer.Option(min=32, help="Pixels of the shorter side; default for real photos: the papers'.")
-    ] = None,
-    longest: Annotated[
-        int | None,
-        typer.Option(min=32, help="Most pixels of the longer side; default: the papers' ratio (1333/800, 2048/1024)."),
-    ] = None,
-    object_threshold: Annotated[float, typer.Option(min=0, max=1, help="The papers use 0.8.")] = 0.8,
-    exit: Annotated[int | None, typer.Option(help="Of early_exit: score this exit; default: the last.")] = None,
-    export: Annotated[Path | None, typer.Option(help="Folder for the predictions, as COCO panoptic JSON.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Score a trained model on the validation images of real photos, or of the embedded set: PQ, mIoU and AP.
-
-    mIoU_p and AP_p are those of the panoptic model: every class as semantic output, the things as instances.
-    """
-    from effbench.data.roots import TEST_SIZE, test_size
-    from effbench.training import run as training
-    from effbench.training.evaluate import Inference
-
-    root = _photos(data_root, dataset)
-    if root is not None or short is not None:
-        paper_short, paper_longest = test_size(root) if root else TEST_SIZE["coco"]
-        short = short or paper_short
-        longest = longest or round(short * paper_longest / paper_short)
-    how = Inference(short, longest or Inference.longest, object_threshold)
-    with _progress("evaluating") as (display, title):
-        scores = training.score(
-            folder,
-            root,
-            limit,
-            how,
-            lambda done, total: display.progressed(title, {"done": done, "total": total}),
-            export,
-            exit,
-        )
-    table = Table("", "PQ", "SQ", "RQ", "classes", title=f"{scores['images']} images")
-    groups = {group: scores[group] for group in ("all", "things", "stuff")} | scores["by_size"]
-    for group, result in groups.items():
-        table.add_row(group, *(f"{result[m]:.2f}" for m in ("pq", "sq", "rq")), str(result["categories"]))
-    console.print(table)
-    miou, ap = scores["miou"], scores["ap"]
-    console.print(f"mIoU_p {miou['miou']:.2f} over {miou['classes']} classes")
-    names = {"ap": "AP_p", "ap50": "AP50", "ap75": "AP75", "aps": "APs", "apm": "APm", "apl": "APl"}
-    values = ", ".join(f"{name} {'-' if ap[key] is None else f'{ap[key]:.2f}'}" for key, name in names.items())
-    console.print(f"{values} over {ap['categories']} thing classes")
-    if export:
-        console.print(f"Predictions: {export}", markup=False, soft_wrap=True)
-    if as_json:
-        print(json.dumps(scores))
-
-
-for command in (aa.aa, check.check, compare.compare, doctor.doctor, profile.profile):
-    app.command(command.__name__)(command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train.train,
+    "eval": evaluate.evaluate,
+    "derive": derive.derive,
+    "gate": gate.gate,
+    "aa": aa.aa,
+    "check": check.check,
+    "compare": compare.compare,
+    "doctor": doctor.doctor,
+    "profile": profile.profile,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,8 @@ COLUMNS = (
 def plan(systems: list[System], root: DataRoot, classes: int, limit: int | None) -> Plan:
     """Costs on the photos' own sizes, a short training, and the ground truth against itself."""
     inputs = {"data_root": str(root.path)}
-    short, longest = root.test_size
     data: dict[str, Any] = {"dataset": f"data-root {root.id}", "size": "data", "classes": classes}
-    # half the test size, so that a CPU is through in minutes
-    inference = {"short": 512, "longest": longest * 512 // short, "object_threshold": 0.0}
-    training = {"recipe": RECIPE, "inference": inference, "images": limit or IMAGES}
+    training = {"recipe": RECIPE, "inference": inference(root), "images": limit or IMAGES}
     paper: dict[str, Any] = {**data, "backbone": "r50", "queries": QUERIES}
     counting = [
         Task(Cell(**system.fields(), **paper), "macs", f"{system.label} MACs", counts=True, inputs=inputs)
@@ -54,12 +51,19 @@ def plan(systems: list[System], root: DataRoot, classes: int, limit: int | None)
     cell = Cell(**BASELINE.fields(), **paper, options={"images": max(limit or IMAGES, TRUTH_IMAGES)})
     truth = Task(cell, "ground_truth", "ground truth against itself", inputs=inputs)
     tasks = [*counting, truth, _panoptic_sample(root.path.parent, paper), *timing, *quality]
+    short, longest = root.test_size
     legend = (
         f"Full width (ResNet-50, width 256) on the data root's photos at {short}/{longest}: GMACs in the papers' "
         "convention, mean over all photos; encoder ms is the median over the timed ones on the CPU. The quality is a "
         "narrow model's after a few steps."
     )
     return Plan("smoke", tasks, NOTES, BASELINE.label, COLUMNS, legend)
+
+
+def inference(root: DataRoot) -> dict[str, Any]:
+    """At half the test size, so that a CPU is through in minutes."""
+    short, longest = root.test_size
+    return {"short": 512, "longest": longest * 512 // short, "object_threshold": 0.0}
 
 
 def _panoptic_sample(parent: Path, paper: dict[str, Any]) -> Task:

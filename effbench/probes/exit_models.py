@@ -28,6 +28,7 @@ from effbench.study.source import source_hash
 from effbench.training.checkpoint import load, save_atomic
 from effbench.training.derived import Derived, derive
 from effbench.training.evaluate import Inference
+from effbench.training.gate import GateRecipe, TrainedGate, install, train_gate
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ def trained(cell: Cell, context: Context) -> Trained:
         state = load(path)
     model.load_state_dict(state["model"])
     return Trained(model.eval(), state["seconds"], cached, path)
+
+
+def gated(cell: Cell, context: Context) -> tuple[Trained, TrainedGate]:
+    """The cell's model with the gate that step C trains by `options["gate"]`, and the gate."""
+    model = trained(cell, context)
+    gate = train_gate(derived(cell, context, model, "train")[0], GateRecipe(**cell.options["gate"]))
+    install(gate, model.model)
+    return model, gate
 
 
 def derived(cell: Cell, context: Context, model: Trained, split: str) -> tuple[Derived, CocoPanoptic]:

@@ -22,18 +22,17 @@ from effbench.errors import InputError
 from effbench.models import postprocess
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
-from effbench.probes.base import Context, Measurement, parse_size, segmenter
+from effbench.probes.base import Context, Measurement, segmenter
 from effbench.probes.clocks import HostClock, synchronise
-from effbench.probes.exit_models import derived, trained
+from effbench.probes.exit_models import derived, gated, trained
 from effbench.probes.mac_count import count_part
 from effbench.probes.warm_up import warm_up
 from effbench.quality import image_pq
 from effbench.study.cell import Cell
 from effbench.training.evaluate import Inference, as_input
-from effbench.training.gate import GateRecipe, install, train_gate
 
 NAME = "ledger"
-VERSION = "1"
+VERSION = "2"
 INSIDE = "one pass of the gated model from an image to its panoptic answer"
 missing = conditions.missing
 
@@ -51,35 +50,29 @@ def measure(cell: Cell, context: Context) -> Measurement:
     how = conditions.conditions(cell)
     if how.mode != "eager" or how.batch != 1:
         raise InputError(f"ledger in mode {how.mode} with batch {how.batch}; expected eager and 1, images leave apart")
-    recipe = GateRecipe(**cell.options["gate"])
-    if recipe.k:
-        raise InputError(f"gate with k={recipe.k}; expected the exits that the model was trained with, k=0")
     with torch.inference_mode(False):
-        made = trained(cell, context)
-        gate = train_gate(derived(cell, context, made, "train")[0], recipe)
-        validation, data = derived(cell, context, made, "val")
-        macs = exit_macs(cell, validation.exits)
-        gate_macs = gate.weight.numel()
-    model = made.model
-    install(gate, model)
+        validation, data = derived(cell, context, trained(cell, context), "val")
+        made, gate = gated(cell, context)
+        macs = ExitMacs(cell, gate.exits)
+    model, gate_macs = made.model, gate.weight.numel()
     inference, wanted = Inference(**cell.options["inference"]), cell.options["ledger_images"]
     images = [as_input(model, data[i], inference) for i in range(min(wanted, len(data)))]
     with how.applied():
         run = _Passes(model, data, inference, how.device)
-        for exit in (None, max(macs)):
+        for exit in (None, max(macs.exits)):
             warm_up(lambda: run.timed(images[0], exit)["total"], cell.options.get("warm_up_s", 0.0))  # noqa: B023
         rows = []
         for i, image in enumerate(images):
-            rows.append(_row(run, image, i, macs, gate_macs))
+            rows.append(_row(run, image, i, macs.of(image), gate_macs))
             found = validation.images[data.image_ids[i]]
             rows[-1] |= {
                 "image": data.image_ids[i],
                 "pq": image_pq(found.stats[validation.exits.index(rows[-1]["exit"])]),
-                "full_pq": image_pq(found.stats[-1]),
+                "full_pq": image_pq(found.stats[validation.exits.index(max(macs.exits))]),
             }
             context.report(done=i + 1, total=len(images))
         gate_s = _gate_seconds(model, images, how.device)
-        batches = {str(size): _batch(model, images, size, how.device) for size in BATCHES if size <= len(images)}
+        batches = {str(n): _batch(model, groups, how.device) for n in BATCHES if (groups := _groups(images, n))}
     detail: dict[str, Any] = {
         "inside": INSIDE,
         "conditions": how.to_json(),
@@ -88,17 +81,28 @@ def measure(cell: Cell, context: Context) -> Measurement:
         "mean": {name: statistics.fmean(row[name] for row in rows) for name in rows[0] if name != "image"},
         "gate_s": gate_s,
         "gate_macs": gate_macs,
-        "macs_at_exits": {str(layer): count for layer, count in macs.items()},
+        "macs_at_exits": {str(layer): count for layer, count in macs.of(images[0]).items()},
         "batches": batches,
     }
     return Measurement([row["total_s"] for row in rows], "s", detail, model.encoder.implementation())
 
 
-def exit_macs(cell: Cell, exits: Sequence[int]) -> dict[int, int]:
-    """exit -> MACs of the encoder (complete convention) on one image of the cell's size."""
-    counted = segmenter(replace(cell, dtype="float32"), device="meta")
-    padded = pad_to(parse_size(cell.size), STRIDE)
-    return {layer: count_part(counted, "encoder", padded, layer).by_component("complete")["total"] for layer in exits}
+class ExitMacs:
+    """MACs of a cell's encoder (complete convention) at each of `exits`, counted once for every size of image."""
+
+    def __init__(self, cell: Cell, exits: Sequence[int]) -> None:
+        self.exits = exits
+        self._model = segmenter(replace(cell, dtype="float32"), device="meta")
+        self._known: dict[tuple[int, int], dict[int, int]] = {}
+
+    def of(self, image: Tensor) -> dict[int, int]:
+        """exit -> MACs for `image` (1, 3, H, W)."""
+        size = pad_to((image.shape[2], image.shape[3]), STRIDE)
+        if size not in self._known:
+            with torch.inference_mode(False):  # in which nothing could be counted
+                counts = {layer: count_part(self._model, "encoder", size, layer) for layer in self.exits}
+            self._known[size] = {layer: count.by_component("complete")["total"] for layer, count in counts.items()}
+        return self._known[size]
 
 
 class _Passes:
@@ -185,14 +189,26 @@ def _gate_seconds(model: Segmenter, images: Sequence[Tensor], device: torch.devi
     return found
 
 
-def _batch(model: Segmenter, images: Sequence[Tensor], size: int, device: torch.device) -> dict[str, Any]:
+def _groups(images: Sequence[Tensor], count: int) -> list[Tensor]:
+    """The first batches (count, 3, H, W) of images of one size, in order; none where too few are alike."""
+    alike: dict[torch.Size, list[Tensor]] = {}
+    groups = []
+    for image in images:
+        waiting = alike.setdefault(image.shape, [])
+        waiting.append(image)
+        if len(waiting) == count:
+            groups.append(torch.cat(waiting))
+            waiting.clear()
+    return groups[:REPEATS]
+
+
+def _batch(model: Segmenter, groups: Sequence[Tensor], device: torch.device) -> dict[str, Any]:
     """Seconds of the encoder for whole batches, by the gate and in full, in turn; and how many layers ran for them."""
     encoder = model.encoder
     assert isinstance(encoder, EarlyExit)
     timer = HostClock(device)
     seconds: dict[str, list[float]] = {"gated": [], "full": []}
     layers, exits = 0, []
-    groups = [torch.cat(list(images[i : i + size])) for i in range(0, len(images) - size + 1, size)][:REPEATS]
     for number, group in enumerate(groups):
         features = model.backbone(model.prepare(group))
         order = ("gated", "full") if number % 2 == 0 else ("full", "gated")

@@ -12,13 +12,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from effbench.report.early_exit_costs import gmacs_at
 from effbench.report.table import GIGA, places
 from effbench.study.cell import Cell
 from effbench.study.record import Record
 
 mpl.use("Agg")  # a report is written where there may be no screen
 
-SHOWN_BETAS = (0.0, 0.001, 0.005, 0.02)
+UTILITY_BETAS = (0.0, 0.001, 0.005, 0.02)
 
 
 def draw(records: Sequence[Record], system: str, path: Path) -> bool:
@@ -56,7 +57,7 @@ def _best_exits(axis: Axes, counts: Mapping[str, Mapping[str, int]]) -> None:
 
 def _utility(axis: Axes, mean_pq: Mapping[int, float]) -> None:
     layers = list(mean_pq)
-    for beta in SHOWN_BETAS:
+    for beta in UTILITY_BETAS:
         axis.plot(layers, [mean_pq[k] - 100 * beta * k for k in layers], marker="o", label=f"beta {beta:g}")
     axis.set(xlabel="exit", ylabel="mean over images of PQ - beta x layer, points")
     axis.set_xticks(layers)
@@ -77,12 +78,16 @@ def _trade_off(axis: Axes, own: Sequence[Record], quality: Sequence[Record]) -> 
         axis.plot([counted[k] for k in pqs], list(pqs.values()), marker="s", label="fixed exits, trained for all")
     gates = sorted((r for r in own if r.probe == "gate" and _plain(r)), key=lambda r: r.detail["recipe"]["beta"])
     depths = [r.detail["value"]["dataset"]["mean_exit"] for r in gates]
-    cost = [_macs(depth, counted) for depth in depths]
+    cost = [gmacs_at(depth, counted) for depth in depths]
     for name, look in (("gate", "o"), ("random", "x"), ("oracle", "^")):
         values = [r.detail["value"]["dataset"][name]["value"] for r in gates]
         axis.plot(
             cost, values, look, label={"gate": "gate", "random": "its exits by chance"}.get(name, "oracle of its depth")
         )
+    for place, (gate, x) in enumerate(zip(gates, cost, strict=True)):
+        y = gate.detail["value"]["dataset"]["gate"]["value"]
+        above = 6 if place % 2 else -12  # gates of large betas stand close together
+        axis.annotate(f"{gate.detail['recipe']['beta']:g}", (x, y), (0, above), textcoords="offset points", fontsize=7)
     alone = {
         Cell.from_json(place[0].cell).settings["layers"]: np.mean([r.detail["all"]["pq"] for r in place])
         for place in places(quality)
@@ -111,10 +116,3 @@ def _plain(record: Record) -> bool:
     """A gate of the paper's loss over all exits."""
     recipe: Any = record.detail["recipe"]
     return bool(recipe["loss"] == "hard_ce" and not recipe["k"])
-
-
-def _macs(depth: float, counted: Mapping[int, float]) -> float:
-    """MACs at a mean exit, on the line through the counts."""
-    first, last = min(counted), max(counted)
-    slope = (counted[last] - counted[first]) / (last - first)
-    return counted[first] + slope * (depth - first)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from effbench.files import replacing
-from effbench.report import costs, early_exit, early_exit_figures, quality, ranking, table
+from effbench.report import costs, early_exit_sections, quality, ranking, table
 from effbench.report.figures import savings, trade_off
+from effbench.report.markdown import markdown, section
 from effbench.study.record import Record
 from effbench.study.runner import task_key
 from effbench.study.suite import Column, Plan, Suite
 
-FIGURE, SAVINGS, EXITS = "trade_off.png", "savings.png", "exits.png"
+FIGURE, SAVINGS = "trade_off.png", "savings.png"
 
 
 def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], command: str) -> pd.DataFrame:
@@ -39,58 +40,58 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
         *_systems(text, plan),
         f"![Quality against cost]({FIGURE})" if drawn else "",
         f"![Time saved against multiply-accumulates saved]({SAVINGS})" if saved else "",
-        *_section(
+        *section(
             "Printed GFLOPs",
             "One GFLOP in print is one giga multiply-accumulate. Under coco:firstN, as the papers' tool has it, the "
             "total is the mean over the first N images of val2017 and the encoder is that of the last one.",
             printed,
         ),
         "\n".join(f"- {remark}" for remark in suite.remarks) if len(printed) or not plan.columns else "",
-        *_section(
+        *section(
             "Quality",
             "Percent, on validation images that nothing was tuned on.",
             quality.quality_table(shown),
         ),
         *_ranking(shown, plan),
-        *_section(
+        *section(
             "Difference to the baseline",
             "Mean over seeds of the difference to the baseline of the same seed, with the paired bootstrap over the "
             "validation images: how much the images may move it. How much another seed would, the differences of "
             "single seeds say.",
             quality.difference_table(shown, plan.baseline),
         ),
-        *_section(
+        *section(
             "Quality by size",
             "Percent, stuff included, over the classes that have true segments of the size: small is below 32 x 32 "
             "pixels, medium below 96 x 96.",
             quality.size_table(shown),
         ),
-        *_section(
+        *section(
             "Harder parts, each scored apart",
             "Percent, over the classes that a part is about, on images of its own. `context`: two classes that only a "
             "beacon elsewhere in the image tells apart, so that who always names one of them gets about half of what "
             "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines.",
             quality.parts_table(shown),
         ),
-        *_early_exit(shown, suite, plan, folder),
-        *_section(
+        *early_exit_sections.sections(shown, suite.published, plan.baseline, folder),
+        *section(
             "Multiply-accumulates of all systems",
             "GMACs per image in the papers' convention, encoder / total; coco is the exact mean over val2017's image "
             "sizes. Under coco:firstN the encoder is the last image's and the total is the mean.",
             table.macs_table(shown),
         ),
-        *_section(
+        *section(
             "Multiply-accumulates by component",
             "GMACs per image in the papers' convention. `other` is the encoder's top-down resize, which the papers' "
             "tool leaves out of the encoder.",
             table.components_table(shown),
         ),
-        *_section(
+        *section(
             "What the papers' convention leaves out",
             "GMACs per image and operator, which the complete convention adds.",
             table.left_out_table(shown),
         ),
-        *_section(
+        *section(
             "Times",
             "One forward of the encoder on a batch, on the device's clock where it has one, else on the host's; no "
             "other task of the run beside it. A process is one observation: p50 is the median of the processes' "
@@ -100,7 +101,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "most is shown. All samples are in records.jsonl.",
             table.timing_table(shown),
         ),
-        *_section(
+        *section(
             "Where the time of a pass goes",
             "Mean ms of the whole pass, from a batch of images to the answers of the three tasks, by component: host "
             "clock, device synchronised at every boundary. The components' sum is held against the pass that they were "
@@ -108,7 +109,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "post-processing has next to no segments to paint.",
             costs.where_time_goes(shown),
         ),
-        *_section(
+        *section(
             "What bounds each part",
             "Rates against ceilings that were measured in the same process: of the faster of a matrix product and a "
             "3x3 convolution, and of a copy. Bytes are the least that must be moved (inputs, outputs, weights), so "
@@ -117,15 +118,15 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "convention.",
             costs.rooflines(shown),
         ),
-        *_section("Ceilings", "Median, and lowest to highest, of all processes.", costs.ceilings(shown)),
-        *_section(
+        *section("Ceilings", "Median, and lowest to highest, of all processes.", costs.ceilings(shown)),
+        *section(
             "Memory",
             "Most bytes, of a batch, that PyTorch's allocator gives out above what lives when it begins: in the "
             "encoder's forward (weights and the maps that it reads live then) and in the whole pass (weights and "
             "images).",
             costs.memory_table(shown),
         ),
-        *_section(
+        *section(
             "Energy",
             "Joules of the whole pass per image, above those of the idle device; mean of the windows.",
             costs.energy_table(shown),
@@ -140,67 +141,6 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
     return text
 
 
-def _early_exit(records: Sequence[Record], suite: Suite, plan: Plan, folder: Path) -> list[str]:
-    """What a study of early exit has found; nothing for any other."""
-    drawn = early_exit_figures.draw(records, plan.baseline, folder / EXITS)
-    value = early_exit.value_table(records)
-    return [
-        f"![Best exits, utility, and quality against cost]({EXITS})" if drawn else "",
-        *_section(
-            "Quality at every exit",
-            "PQ in percent on the validation images, mean over seeds (lowest to highest). `weighted`: the loss of "
-            "every exit counts, in proportion to its layer (step A). `uniform`: all alike. `last`: the last exit alone "
-            "is trained, the others are read off all the same.",
-            early_exit.exits_table(records),
-        ),
-        *_section(
-            "Where images are best",
-            "Share of the images whose PQ is highest at an exit, the earliest of several; in brackets the mean PQ of "
-            "all images there. From this derived data set (step B) gates are trained.",
-            early_exit.best_exits_table(records),
-        ),
-        *_section(
-            "Gates",
-            "One linear layer each, trained on the derived data set (step C): mean exit of the targets and of the "
-            "choices, and PQ in percent of the choices on validation images.",
-            early_exit.gates_table(records),
-        ),
-        *_section(
-            "What the gate is worth",
-            f"{early_exit.verdict(records)} Points of PQ, with 95% bootstrap intervals over the validation images. "
-            "Random: the gate's own exits dealt to the images by chance. Neighbouring fixed exits: the two around the "
-            "gate's mean exit, in proportion. The oracle knows every image's PQ, goes no deeper than the gate on "
-            "average, and maximises the mean PQ of an image, in which the share is measured. A 95% interval misses "
-            "once in twenty times, and gates are many.",
-            value,
-        ),
-        *_section(
-            "The ledger",
-            "Gated and full passes of the same images in turn, batch 1, one process. Layers are counted where they "
-            "run; MACs are of the complete convention, the gate's included. `gate` is its layer and the wait for its "
-            "answer; the pooling before it is a mean over a few tokens. PQ is that of step B at the exit that was "
-            "taken.",
-            early_exit.ledger_table(records),
-        ),
-        *_section(
-            "Whole batches",
-            "The encoder alone, gated and in full in turn, on the first images in batches: images that leave early "
-            "shrink the batch.",
-            early_exit.batches_table(records),
-        ),
-        *_section(
-            "Multiply-accumulates at every exit",
-            "GMACs per image in the papers' convention, encoder / total.",
-            early_exit.macs_table(records),
-        ),
-        *_section(
-            "What printed costs imply",
-            "The mean exit that a printed cost of a gated encoder means, on the line through our counts at its exits.",
-            early_exit.implied_table(records, suite.published),
-        ),
-    ]
-
-
 def _systems(text: pd.DataFrame, plan: Plan) -> list[str]:
     """The main table, if the plan has one; times under several conditions stand in a table for each."""
     if not plan.columns:
@@ -212,8 +152,8 @@ def _systems(text: pd.DataFrame, plan: Plan) -> list[str]:
         at = conditions.get(title, at)  # a printed number or a ratio stands behind the column that it is of
         apart.setdefault(at, []).append(title)
     if len(apart) <= 2:
-        return [_markdown(text.rename_axis("system").reset_index())]
-    tables = [_markdown(text[titles].rename_axis("system").reset_index()) for titles in apart.values()]
+        return [markdown(text.rename_axis("system").reset_index())]
+    tables = [markdown(text[titles].rename_axis("system").reset_index()) for titles in apart.values()]
     return [part for at, shown in zip(apart, tables, strict=True) for part in (f"### {at}" if at else "", shown)]
 
 
@@ -248,12 +188,7 @@ def _ranking(records: Sequence[Record], plan: Plan) -> list[str]:
         "A seed changes the encoder's first weights, the batches and the augmentation. The warm start of backbone and "
         "decoder is one for all."
     )
-    return _section("Quality over seeds", f"{why} {what}", seeds)
-
-
-def _section(title: str, text: str, frame: pd.DataFrame) -> list[str]:
-    """Heading, text and table, or nothing for an empty table."""
-    return [f"## {title}", text, _markdown(frame)] if len(frame) else []
+    return section("Quality over seeds", f"{why} {what}", seeds)
 
 
 def _checks(records: Sequence[Record]) -> list[str]:
@@ -266,7 +201,7 @@ def _checks(records: Sequence[Record]) -> list[str]:
         for record in records
         if record.probe == "ground_truth" and record.status == "ok"
     ]
-    return _section("Reader and metric", "", pd.DataFrame(rows))
+    return section("Reader and metric", "", pd.DataFrame(rows))
 
 
 def _troubles(records: Sequence[Record], plan: Plan) -> list[str]:
@@ -307,7 +242,3 @@ def _provenance(records: Sequence[Record], plan: Plan, command: str) -> str:
                 f"- Warm start: {where}, {detail['training_seconds']:.0f} s of training, shared by all systems."
             )
     return "\n".join(lines)
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    return str(frame.to_markdown(index=False, disable_numparse=True)) if len(frame) else ""

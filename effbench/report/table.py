@@ -22,6 +22,11 @@ Place = Sequence[Record]
 """The records behind one number: one cell, measured in several processes or trained with several seeds."""
 
 
+def measured(records: Iterable[Record], probe: str) -> list[Record]:
+    """The records of `probe` that hold a number."""
+    return [record for record in records if record.probe == probe and record.status == "ok"]
+
+
 def value_of(column: Column, place: Place) -> float:
     """What the records say for the column, in the column's unit.
 
@@ -233,7 +238,7 @@ def left_out_table(records: Sequence[Record]) -> pd.DataFrame:
 
 def _counted(records: Sequence[Record]) -> list[Record]:
     """Counts of whole models; those that leave at an exit have tables of their own."""
-    counted = [record for record in records if record.probe == "macs" and record.status == "ok"]
+    counted = measured(records, "macs")
     return [record for record in counted if "exit" not in record.cell["options"]]
 
 
@@ -244,7 +249,7 @@ def _of_last(cell: Cell) -> bool:
 def timing_table(records: Sequence[Record]) -> pd.DataFrame:
     """What stands behind each time: device, processes, samples, spreads, canary, implementation."""
     rows = []
-    for place in places(record for record in records if record.probe == "latency" and record.status == "ok"):
+    for place in places(measured(records, "latency")):
         record, samples = place[0], [record.samples for record in place]
         cell, counts = Cell.from_json(record.cell), sorted({len(own) for own in samples})
         known = counts[0] >= LEAST_SAMPLES[50]

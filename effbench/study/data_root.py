@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from effbench.data.roots import Dataset, annotation_file, find_root, open_split, test_size
+from effbench.data.roots import Dataset, annotation_file, find_root, layout_of, open_split, test_size
 from effbench.errors import InputError
 
 SPLITS = ("train", "val")
@@ -39,6 +39,11 @@ class DataRoot:
     path: Path
     id: str
     test_size: tuple[int, int]
+
+
+def dataset_of(data_root: Path | None) -> Dataset:
+    """Whose layout a data root has, COCO's where none is given. Raises InputError as `layout_of` does."""
+    return "coco" if data_root is None else layout_of(data_root)
 
 
 def checked_root(data_root: Path | None, dataset: Dataset, classes: int) -> DataRoot:

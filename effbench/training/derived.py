@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,18 @@ def fingerprint(model: Segmenter) -> str:
 def provenance(model: Segmenter, data: CocoPanoptic, name: str, how: Inference) -> dict[str, Any]:
     """What a derived data set depends on: weights, exits, images and inference."""
     thresholds = {key: getattr(how, key) for key in ("short", "longest", "object_threshold", "overlap_threshold")}
-    images = hashlib.sha256(json.dumps(data.image_ids).encode()).hexdigest()[:16]
     return {
         "model": fingerprint(model),
         "exits": list(exits_of(model.encoder)),
         "data": name,
-        "images": f"{len(data)} images {images}",
+        "images": identify_images(data.image_ids),
         "inference": thresholds,
     }
+
+
+def identify_images(ids: Sequence[int]) -> str:
+    """How many images these are, and 16 hexadecimal digits over their ids."""
+    return f"{len(ids)} images {hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]}"
 
 
 @torch.inference_mode()
@@ -125,7 +129,8 @@ def derive(
 def load(path: Path, expected: Mapping[str, Any] | None = None) -> Derived:
     """What `derive` wrote.
 
-    Raises InputError when the file holds anything else, or was made from something else than `expected`.
+    Raises InputError when the file holds anything else, or was made from something else than `expected`, which may be
+    a part of a `provenance`.
     """
     try:
         first, *rows = [
@@ -143,13 +148,16 @@ def load(path: Path, expected: Mapping[str, Any] | None = None) -> Derived:
             f"{path} is no derived data set ({type(error).__name__}: {error}); expected what step B wrote, "
             "remove it and derive again"
         ) from error
-    if expected is not None and found != expected:
-        differing = [
-            f"{key} {found.get(key)!r}, expected {expected[key]!r}"
-            for key in expected
-            if found.get(key) != expected[key]
-        ]
-        raise InputError(f"{path} was derived from something else: {'; '.join(differing)}; name another file")
+    differing = [
+        f"{key} {found.get(key)!r}, expected {value!r}"
+        for key, value in (expected or {}).items()
+        if found.get(key) != value
+    ]
+    if differing:
+        raise InputError(
+            f"{path} was derived from something else: {'; '.join(differing)}; "
+            "name another file, or remove it and derive again"
+        )
     return Derived(found, exits, images)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from torch import Tensor
 from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.transforms import resize_shortest
 from effbench.encoders.contract import exits_of
+from effbench.errors import InputError
 from effbench.models import postprocess
 from effbench.models.segmenter import Segmenter, SegmenterOutput
 from effbench.quality import (
@@ -32,6 +33,9 @@ from effbench.quality import (
     tally,
 )
 from effbench.quality.object_size import BOUNDS
+
+Exit = int | Literal["gate"] | None
+"""Where images leave an early-exit encoder: a layer, where its gate says, or at its deepest exit."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Inference:
 class ImagePrediction:
     """What a model says about one sample, at its own size: segments, the class of each pixel (H, W), and instances.
 
-    The last two are None where `Inference` does not ask for them.
+    The last two are None where `Inference` does not ask for them. `exit` is the layer that the image left after, None
+    for an encoder without early exits.
     """
 
     panoptic: PanopticMap
     semantic: Tensor | None
     instances: postprocess.Instances | None
+    exit: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,19 +79,24 @@ class Evaluation:
         sizes: image id -> the same, apart for "small", "medium" and "large" segments.
         confusion: pixels of each true (row) and predicted class, int64 (K, K); None where it was not asked for.
         instances: AP of the things in percent; None where it was not asked for.
+        exits: image id -> layer that it left after; empty for an encoder without early exits.
     """
 
     images: Mapping[int, ImageStats]
     sizes: Mapping[int, Mapping[str, ImageStats]]
     confusion: npt.NDArray[np.int64] | None = None
     instances: AveragePrecision | None = None
+    exits: Mapping[int, int] = field(default_factory=dict)
 
 
 @torch.inference_mode()
 def predict(
     model: Segmenter, sample: Sample, things: frozenset[int] | set[int], how: Inference, exit: int | None = None
 ) -> ImagePrediction:
-    """The prediction of one sample, from one forward pass; `exit` is for an encoder with early exits."""
+    """The prediction of one sample, from one forward pass.
+
+    `exit` is a layer of an encoder with early exits; None leaves the choice to its gate.
+    """
     image = as_input(model, sample, how)
     output = model(image) if exit is None else model(image, exit)
     return answer(output, image, sample, things, how)
@@ -112,6 +123,7 @@ def answer(
         PanopticMap(ids, segments),
         postprocess.semantic_map(logits, masks) if how.semantic else None,
         postprocess.instances(logits, masks, only=things) if how.instances else None,
+        None if output.encoded.exit is None else int(output.encoded.exit[0]),
     )
 
 
@@ -149,25 +161,33 @@ def evaluate(
     how: Inference,
     on_image: Callable[[int, int], None] = lambda done, total: None,
     export: PanopticWriter | None = None,
-    exit: int | None = None,
+    exit: Exit = None,
 ) -> Evaluation:
     """Score `model` on every image of `data`; `on_image(done, total)` after each, `export` takes each prediction.
 
-    `exit`: of an early-exit encoder, by default its deepest: a gate of fresh weights would leave anywhere.
+    `exit`: of an early-exit encoder, by default its deepest: a gate of fresh weights would leave anywhere. Raises
+    InputError for "gate" and an encoder that has none.
     """
     model.eval()
-    exit = exit or max(exits_of(model.encoder), default=None)
+    exits = exits_of(model.encoder)
+    if exit == "gate" and not exits:
+        raise InputError(f"exit='gate' and {type(model.encoder).__name__}, which has none; expected early_exit")
+    deepest = max(exits, default=None)
+    layer = None if exit == "gate" else deepest if exit is None else exit
     things, classes = data.categories.things, len(data.categories)
     images: dict[int, ImageStats] = {}
     sizes: dict[int, dict[str, ImageStats]] = {}
+    left: dict[int, int] = {}
     confusion = np.zeros((classes, classes), dtype=np.int64)
     instances = InstanceScorer(things)
     for i in range(len(data)):
         sample = data[i]
         truth = PanopticMap(sample.id_map, sample.segments)
-        found = predict(model, sample, things, how, exit)
+        found = predict(model, sample, things, how, layer)
         outcomes = match_segments(truth, found.panoptic)
         images[sample.image_id], sizes[sample.image_id] = tally(outcomes), by_size(outcomes)
+        if found.exit is not None:
+            left[sample.image_id] = found.exit
         if found.semantic is not None:
             confusion += confusion_matrix(truth, found.semantic, classes)
         if found.instances is not None:
@@ -180,4 +200,5 @@ def evaluate(
         sizes,
         confusion if how.semantic else None,
         instances.average_precision() if how.instances else None,
+        left,
     )

@@ -6,8 +6,8 @@ It is a linear layer on what step B kept of every image, so that all of them are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,14 @@ class TrainedGate:
         weight, bias: (exits, dim) and (exits,), float32.
         exits: layers, ascending.
         model: `fingerprint` of the model whose images it was trained on.
+        recipe: the fields of the GateRecipe that it was trained by.
     """
 
     weight: Tensor
     bias: Tensor
     exits: tuple[int, ...]
     model: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def choose(self, derived: Derived) -> Choices:
         """The exit (N,) of every image, as a layer. InputError for images of another model, or of other exits."""
@@ -84,15 +86,16 @@ class TrainedGate:
 
     def save(self, path: Path) -> None:
         """Write it to `path`."""
-        save_atomic({"weight": self.weight, "bias": self.bias, "exits": list(self.exits), "model": self.model}, path)
+        tensors = {"weight": self.weight, "bias": self.bias}
+        save_atomic({**tensors, "exits": list(self.exits), "model": self.model, "recipe": dict(self.recipe)}, path)
 
     @classmethod
     def read(cls, path: Path) -> TrainedGate:
         """What `save` wrote; InputError for anything else."""
         state: dict[str, Any] = load(path)
-        if state.keys() != {"weight", "bias", "exits", "model"}:
+        if state.keys() != {"weight", "bias", "exits", "model", "recipe"}:
             raise InputError(f"{path} holds {sorted(state)}; expected a gate that step C wrote")
-        return cls(state["weight"], state["bias"], tuple(state["exits"]), state["model"])
+        return cls(**{**state, "exits": tuple(state["exits"])})
 
 
 def usable_exits(exits: Sequence[int], k: int) -> tuple[int, ...]:
@@ -137,7 +140,7 @@ def train_gate(derived: Derived, recipe: GateRecipe) -> TrainedGate:
     with torch.no_grad():  # the standardisation becomes part of the layer
         weight = layer.weight.double() / spread
         bias = layer.bias.double() - weight @ mean
-    return TrainedGate(weight.float(), bias.float(), exits, derived.provenance["model"])
+    return TrainedGate(weight.float(), bias.float(), exits, derived.provenance["model"], asdict(recipe))
 
 
 def gate_loss(logits: Tensor, utility: Tensor, kind: str) -> Tensor:
@@ -156,13 +159,18 @@ def gate_loss(logits: Tensor, utility: Tensor, kind: str) -> Tensor:
 
 
 def install(gate: TrainedGate, model: Segmenter) -> None:
-    """Give `model`'s encoder the gate. Raises InputError for a gate of other exits, or of another model."""
+    """Give `model`'s encoder the gate; exits above its K are never chosen.
+
+    Raises InputError for a gate of other exits, or of another model.
+    """
     exits = exits_of(model.encoder)
-    if gate.exits != exits:
+    if not exits or exits[: len(gate.exits)] != gate.exits:
         raise InputError(
             f"the gate chooses among exits {gate.exits}, the encoder has {exits}; build it with these, or train a gate"
         )
     if gate.model != (found := fingerprint(model)):
         raise InputError(f"the gate was trained for model {gate.model}, this is {found}; train one for it")
     assert isinstance(model.encoder, EarlyExit), "it has exits"
-    model.encoder.gate.load_state_dict({"weight": gate.weight, "bias": gate.bias})
+    above = len(exits) - len(gate.exits)
+    weight, bias = F.pad(gate.weight, (0, 0, 0, above)), F.pad(gate.bias, (0, above), value=-math.inf)
+    model.encoder.gate.load_state_dict({"weight": weight, "bias": bias})

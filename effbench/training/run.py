@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded import embedded_root
 from effbench.data.roots import open_split
 from effbench.encoders.contract import exits_of
@@ -22,10 +23,11 @@ from effbench.study.cell import tuples
 from effbench.study.data_root import identify
 from effbench.training.checkpoint import check_same, load, save_atomic
 from effbench.training.distributed import wait_for_all, world
-from effbench.training.evaluate import Inference, evaluate, scores
+from effbench.training.evaluate import Exit, Inference, evaluate, scores
+from effbench.training.gate import TrainedGate, install
 from effbench.training.trainer import Recipe, StepReport, Trainer
 
-MODEL, WEIGHTS, UNFINISHED = "model.json", "weights.pt", "training.pt"
+MODEL, WEIGHTS, UNFINISHED, GATE = "model.json", "weights.pt", "training.pt", "gate.pt"
 
 
 def train(
@@ -101,6 +103,18 @@ def _described(path: Path) -> dict[str, Any]:
     return described
 
 
+def open_data(folder: Path, data_root: Path, split: str, limit: int | None) -> CocoPanoptic:
+    """The "train" or "val" images of `data_root`; InputError for other classes than the model in `folder` knows."""
+    data = open_split(data_root, split, limit)
+    classes = _described(folder / MODEL)["model"]["num_classes"]
+    if classes != len(data.categories):
+        raise InputError(
+            f"the model in {folder} knows {classes} classes, {data.annotation_file} has {len(data.categories)}; "
+            "expected the data set that it was trained on"
+        )
+    return data
+
+
 def score(
     folder: Path,
     data_root: Path | None,
@@ -108,28 +122,46 @@ def score(
     how: Inference,
     on_image: Callable[[int, int], None],
     export: Path | None = None,
-    exit: int | None = None,
+    exit: Exit = None,
 ) -> dict[str, Any]:
     """The scores in percent of the model in `folder` on the validation images of `data_root` (None: embedded ones).
 
     `export` is a folder for the predictions as COCO panoptic JSON and PNGs (`PanopticWriter`); `exit` that of an
-    early-exit encoder, by default its deepest.
+    early-exit encoder, by default its deepest, or "gate" for the gate in `folder`. Of such an encoder the answer also
+    has `exit`, the images that left after each layer and the mean of these, and the recipe of the gate.
 
     Raises InputError when the data set has other classes than the model was trained on, when the model has no such
-    exit, and when `export` cannot be written to.
+    exit or no gate of its own, and when `export` cannot be written to.
     """
     model = load_model(folder)
-    if exit is not None and exit not in exits_of(model.encoder):
-        allowed = ", ".join(map(str, exits_of(model.encoder))) or "none, it has no early exits"
+    exits = exits_of(model.encoder)
+    if exit is not None and (not exits or exit not in (*exits, "gate")):
+        allowed = ", ".join(map(str, exits)) + " or gate" if exits else "none, it has no early exits"
         raise InputError(f"exit {exit} of the model in {folder}; expected one of its exits: {allowed}")
-    data = open_split(data_root or embedded_root(), "val", limit)
-    classes = _described(folder / MODEL)["model"]["num_classes"]
-    if classes != len(data.categories):
-        raise InputError(
-            f"the model in {folder} knows {classes} classes, {data.annotation_file} has {len(data.categories)}; "
-            "expected the data set that it was trained on"
-        )
+    gate = _give_gate(folder, model) if exit == "gate" else None
+    data = open_data(folder, data_root or embedded_root(), "val", limit)
     writer = PanopticWriter(export, data.categories) if export else None
     with writer or nullcontext():
         evaluation = evaluate(model, data, how, on_image, writer, exit)
-    return {"images": len(evaluation.images), **scores(evaluation, data)}
+    answer = {"images": len(evaluation.images), **scores(evaluation, data)}
+    if exits:
+        left = list(evaluation.exits.values())
+        answer |= {
+            "exit": exit or exits[-1],
+            "histogram": {str(layer): left.count(layer) for layer in exits},
+            "mean_exit": sum(left) / len(left),
+            "gate": gate and dict(gate.recipe),
+        }
+    return answer
+
+
+def _give_gate(folder: Path, model: Segmenter) -> TrainedGate:
+    path = folder / GATE
+    if not path.is_file():
+        raise InputError(f"{path} not found; expected the gate that `effbench gate` trains for the model in {folder}")
+    gate = TrainedGate.read(path)
+    try:
+        install(gate, model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return gate

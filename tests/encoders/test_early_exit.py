@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
@@ -289,3 +290,19 @@ def test_images_that_leave_apart_pass_their_gradients_on(
         (early(alone, exit=layer).multi_scale[2] ** 2).sum().backward()
         for name in ("res3", "res4", "res5"):
             torch.testing.assert_close(maps[name].grad[i : i + 1], alone[name].grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+def test_the_host_waits_once_for_a_batch(base: str, build: Callable[..., EarlyExitEncoder], pyramid: Pyramid) -> None:
+    encoder = disturbed(build(base=base)).cuda().eval()
+    features = {name: x.cuda() for name, x in pyramid(batch=4).items()}
+    with torch.inference_mode():
+        encoder(features)  # what is made once, constants and the libraries' handles, is made now
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as waits:
+                warnings.simplefilter("always")
+                encoder(features)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len([one for one in waits if "synchroniz" in str(one.message)]) == 1

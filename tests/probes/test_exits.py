@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from effbench.probes import derivation, exits, gate, ledger
+from effbench.data.annotations import Categories, Category
+from effbench.encoders.contract import exits_of
+from effbench.probes import derivation, exit_examples, exit_quality, exits, gate, ledger
 from effbench.probes.base import Context, segmenter
-from effbench.probes.exit_models import derived, trained
+from effbench.probes.exit_models import derived, gated, trained
 from effbench.probes.mac_count import count_part
-from effbench.quality import ImageStats, accumulate, image_pq, summarise
+from effbench.quality import ImageStats, PanopticMap, accumulate, image_pq, summarise
+from effbench.quality.panoptic import SegmentInfo
 from effbench.study.cell import Cell
 
 MakeCell = Callable[..., Cell]
@@ -117,3 +125,85 @@ def test_the_ledger_counts_the_layers_that_ran(cell: Cell, context: Context) -> 
         assert len(batch["gated_s"]) == len(batch["full_s"]) == 3 // int(size)
         assert batch["layers_per_image"] == sum(batch["exits"]) / len(batch["exits"])
     assert len(measured.detail["gate_s"]) == 3
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_the_ledger_counts_every_image_at_its_own_size(cell: Cell, context: Context) -> None:
+    """Photos differ in size: none of the three makes a batch with another, and a wider one takes more."""
+    photos = with_options(cell, gate={"beta": 0.0, "steps": 20}, ledger_images=3)
+    counts = ledger.ExitMacs(photos, LAYERS)
+    assert counts.of(torch.zeros(1, 3, 64, 64))[3] < counts.of(torch.zeros(1, 3, 64, 90))[3]
+    assert counts.of(torch.zeros(1, 3, 64, 65)) == counts.of(torch.zeros(1, 3, 64, 96)), "padded, they are alike"
+    alike, wider = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 96)
+    groups = ledger._groups([alike, wider, alike, wider, alike], 2)
+    assert [tuple(group.shape) for group in groups] == [(2, 3, 64, 64), (2, 3, 64, 96)]
+
+
+def test_a_gate_of_fewer_exits_never_goes_deeper(cell: Cell, context: Context) -> None:
+    recipe = {"beta": 0.0, "k": 2, "steps": 20}
+    made, gate = gated(with_options(cell, gate=recipe), context)
+    assert gate.exits == (1, 2) and exits_of(made.model.encoder) == LAYERS
+    left = exit_quality.measure(with_options(cell, gate=recipe), context).detail["exits"]
+    assert set(left.values()) <= {1, 2}
+
+
+def test_a_model_is_scored_as_it_runs(cell: Cell, context: Context) -> None:
+    """At a fixed exit and by a gate: what passes through the model is what was derived."""
+    validation, _ = derived(cell, context, trained(cell, context), "val")
+    for place, layer in enumerate(LAYERS):
+        detail = exit_quality.measure(with_options(cell, exit=layer), context).detail
+        assert set(detail["exits"].values()) == {layer} and detail["mean_exit"] == layer and detail["as_derived"]
+        stats = [image.stats[place] for image in validation.images.values()]
+        categories = {c for image in stats for c in image}
+        assert detail["all"]["pq"] == pytest.approx(summarise(accumulate(stats), categories, ())["all"].pq)
+        assert {"miou", "ap", "things", "stuff"} <= detail.keys()
+    recipe = {"beta": 0.01, "steps": 20}
+    measured = exit_quality.measure(with_options(cell, gate=recipe), context)
+    chosen = gate.measure(with_options(cell, gate=recipe), context).detail
+    assert measured.detail["exits"] == chosen["choices"] and measured.detail["as_derived"]
+    assert measured.samples == [pytest.approx(chosen["quality"]["all"]["pq"])]
+    assert measured.detail["histogram"] == chosen["chosen"]["val"]["images"]
+
+
+def test_what_was_derived_from_another_model_is_seen(
+    cell: Cell, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, data = derived(cell, context, trained(cell, context), "val")
+    perfect = ImageStats.from_json({"1": [1.0, 1, 0, 0]})
+    spoilt = {image: replace(one, stats=(perfect,) * 3) for image, one in found.images.items()}
+    monkeypatch.setattr(exit_quality, "derived", lambda *_: (replace(found, images=spoilt), data))
+    assert not exit_quality.measure(with_options(cell, exit=2), context).detail["as_derived"]
+
+
+def test_examples_are_pictures_of_every_exit_that_is_taken(cell: Cell, context: Context) -> None:
+    recipe = {"beta": 0.0, "steps": 20}
+    measured = exit_examples.measure(with_options(cell, gate=recipe), context)
+    chosen = gate.measure(with_options(cell, gate=recipe), context).detail["choices"]
+    shown = measured.detail["examples"]
+    assert {str(one["image_id"]): one["gated"]["exit"] for one in shown} == chosen, "three images are all shown"
+    validation, _ = derived(cell, context, trained(cell, context), "val")
+    for one, won in zip(shown, measured.samples, strict=True):
+        stats = validation.images[one["image_id"]].stats
+        assert one["gated"]["pq"] == image_pq(stats[LAYERS.index(one["gated"]["exit"])])
+        assert one["deepest"] == {"exit": 3, "pq": image_pq(stats[-1])}
+        assert won == one["gated"]["pq"] - one["deepest"]["pq"]
+        for picture in one["pictures"].values():
+            assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("exits", "count", "expected"),
+    [([2, 2, 2, 4, 6], 3, [0, 3, 4]), ([6, 2, 2, 2], 3, [1, 2, 0]), ([3, 3], 8, [0, 1])],
+)
+def test_examples_take_every_exit_in_turn(exits: list[int], count: int, expected: list[int]) -> None:
+    assert exit_examples._spread(exits, count) == expected
+
+
+def test_segments_are_painted_with_lines_between_them() -> None:
+    rows = (Category(7, "cat", True, (10, 20, 30)), Category(9, "sky", False, (40, 50, 60)))
+    ids = np.array([[0, 0, 0, 0], [1, 1, 2, 2], [1, 1, 2, 2]])
+    found = PanopticMap(ids, [SegmentInfo(1, 0), SegmentInfo(2, 1)])
+    painted = np.asarray(exit_examples._painted(found, Categories(rows)))
+    line = exit_examples.BORDER
+    assert [tuple(pixel) for pixel in painted[2]] == [(10, 20, 30), (10, 20, 30), line, (40, 50, 60)]
+    assert [tuple(pixel) for pixel in painted[0]] == [(0, 0, 0)] * 4 and tuple(painted[1, 0]) == line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,3 +193,63 @@ def cityscapes() -> Suite:
 @pytest.fixture(scope="session")
 def costs(cityscapes: Suite) -> Plan:
     return cityscapes.plan(Options())
+
+
+@pytest.fixture(scope="session")
+def eco() -> Plan:
+    return find_suite("eco").plan(Options())
+
+
+@pytest.fixture(scope="session")
+def exit_answer() -> Callable[..., Record]:
+    """A record that answers a task with a detail, and with samples where they matter."""
+
+    def make(task: Task, detail: dict[str, Any], samples: Sequence[float] = (1.5,)) -> Record:
+        return Record(
+            cell=task.cell.to_json(),
+            cell_id=task.cell.id,
+            probe=task.probe,
+            probe_version="1",
+            unit="",
+            samples=list(samples),
+            status="ok",
+            source="0" * 16,
+            environment={},
+            host="a" * 12,
+            started_at="2026-01-02T03:04:05+00:00",
+            seconds=2.0,
+            detail=detail,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def gate_detail() -> Callable[..., dict[str, Any]]:
+    """What the gate probe says, of gates that differ in nothing but what is asked for."""
+
+    def estimate(value: float, spread: float = 1.0) -> dict[str, float]:
+        return {"value": value, "low": value - spread, "high": value + spread}
+
+    def make(recipe: Mapping[str, Any], over_random: float = 0.5, share: float | None = 0.2) -> dict[str, Any]:
+        images = {"mean": 3.4, "images": {"2": 100, "4": 200}}
+        value = {
+            "mean_exit": 3.4,
+            "gate": estimate(52.0),
+            "random": estimate(51.5),
+            "oracle": estimate(54.0),
+            "fixed": {str(k): estimate(50.0 + k / 10) for k in (2, 3, 4)},
+            "over_random": estimate(over_random),
+            "over_fixed": {"2": estimate(3.0), "3": estimate(2.0), "4": estimate(-1.5)},
+            "over_mix": estimate(0.5),
+            "share": None if share is None else estimate(share, 0.1),
+        }
+        return {
+            "recipe": {"k": 0, "loss": "hard_ce", **recipe},
+            "target": {"train": {"mean": 3.1, "images": {}}},
+            "chosen": {"train": images, "val": images},
+            "quality": {group: {"pq": pq} for group, pq in (("all", 52.0), ("things", 30.0), ("stuff", 90.0))},
+            "value": {"dataset": value, "image": value},
+        }
+
+    return make

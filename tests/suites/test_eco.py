@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -73,10 +74,46 @@ def test_every_printed_row_has_two_counts_at_its_input(plan: Plan) -> None:
     assert len(SUITE.published) == len({(c.system, c.backbone, c.size, c.source) for c in SUITE.published})
 
 
+def test_ledgers_are_of_several_processes_that_take_turns(plan: Plan) -> None:
+    ledgers = tasks_of(plan, "ledger")
+    assert all(task.alone for task in ledgers)
+    systems = [task.cell.system for task in ledgers]
+    a_round = 3 * len(eco.PAPER_BETAS)
+    assert len(ledgers) == a_round * eco.LEDGER_PROCESSES
+    assert systems[:a_round] == systems[a_round : 2 * a_round][::-1] == systems[2 * a_round :]
+
+
+def test_models_are_scored_at_every_exit_and_by_every_gate(plan: Plan) -> None:
+    m2f = [task.cell.options for task in tasks_of(plan, "exit_quality") if task.cell.system == eco.M2F.label]
+    assert tuple(options["exit"] for options in m2f if "exit" in options) == eco.EXITS[eco.M2F]
+    gates = [t.cell.options["gate"] for t in tasks_of(plan, "gate") if t.cell.system == eco.M2F.label]
+    assert [options["gate"] for options in m2f if "gate" in options] == gates
+    for system in (eco.LITE, eco.PROSCALE):
+        others = [t.cell.options["gate"] for t in tasks_of(plan, "exit_quality") if t.cell.system == system.label]
+        assert [gate["beta"] for gate in others] == list(eco.PAPER_BETAS)
+    assert [task.cell.system for task in tasks_of(plan, "exit_examples")] == [system.label for system in eco.SYSTEMS]
+
+
+def test_photos_go_through_the_three_steps(photos: Path, city_photos: Path) -> None:
+    for root, classes in ((photos, 133), (city_photos, 19)):
+        plan = SUITE.plan(Options(data_root=root))
+        assert plan.profile == "smoke" and plan == SUITE.plan(Options(profile="smoke", data_root=root))
+        assert {task.probe for task in plan.tasks} >= {"exits", "derivation", "gate", "ledger", "exit_quality"}
+        assert {task.cell.classes for task in plan.tasks} == {classes}
+        assert {task.inputs["data_root"] for task in plan.tasks} == {str(root)}
+        assert {task.cell.options["images"] for task in plan.tasks} == {eco.PHOTO_IMAGES}
+    limited = SUITE.plan(Options(data_root=photos, limit=3, systems=(eco.LITE.label,)))
+    assert {task.cell.options["images"] for task in limited.tasks} == {3}
+    assert {task.cell.system for task in limited.tasks} == {eco.LITE.label}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"profile": "full"}, "profile 'full' of suite eco; expected quick"),
+        ({"profile": "full"}, "profile 'full' of suite eco; expected one of quick, smoke"),
+        ({"profile": "smoke"}, "no folder of the data set coco is known"),
+        ({"profile": "quick", "data_root": Path()}, "quick takes no --data-root"),
+        ({"data_root": Path("/nonexistent")}, "/nonexistent has neither of the layouts"),
         ({"limit": 3}, "--limit counts photos"),
         ({"device": "cuda"}, "profile quick runs on the CPU"),
         ({"systems": ("fpn",)}, r"'fpn' is not in suite eco; expected some of early_exit\(base=mask2former\)"),

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from effbench.data.cityscapes import open_cityscapes
 from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.transforms import pad_to
-from effbench.encoders.contract import EncoderOutput
+from effbench.encoders.contract import EarlyExit, EncoderOutput
+from effbench.errors import InputError
 from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter, SegmenterOutput
 from effbench.quality import ImageStats, PanopticWriter, accumulate, summarise
@@ -190,3 +191,17 @@ def test_a_prediction_has_the_samples_size(data: CocoPanoptic, make_model: Calla
         assert tuple(found.semantic.shape) == (64, 64)
         assert tuple(found.instances.masks.shape[1:]) == (64, 64)
         assert set(found.instances.classes.tolist()) <= data.categories.things
+
+
+def test_a_gate_decides_only_where_it_is_asked_to(data: CocoPanoptic, make_model: Callable[..., Segmenter]) -> None:
+    model = make_model(encoder="early_exit", base="mask2former", layers=3, exits=(1, 2, 3))
+    assert isinstance(model.encoder, EarlyExit)
+    torch.nn.init.zeros_(model.encoder.gate.weight)
+    model.encoder.gate.bias.data = torch.tensor([0.0, 1.0, 0.0])
+    panoptic = Inference(semantic=False, instances=False)
+    for exit, layer in (("gate", 2), (1, 1), (None, 3)):
+        assert set(evaluate(model, data, panoptic, exit=exit).exits.values()) == {layer}
+    plain = make_model()
+    assert evaluate(plain, data, panoptic).exits == {}
+    with pytest.raises(InputError, match=r"exit='gate' and .*, which has none; expected early_exit"):
+        evaluate(plain, data, panoptic, exit="gate")

@@ -86,6 +86,7 @@ def test_a_gate_learns_what_its_input_tells(loss: str, easy: Derived) -> None:
         assert (np.abs(chosen - targets) <= 1).mean() > 0.95
         assert abs(chosen.mean() - targets.mean()) < 0.2
     assert gate.exits == EXITS and set(chosen) <= set(EXITS)
+    assert (gate.recipe["beta"], gate.recipe["loss"]) == (0.005, loss)
 
 
 def test_a_gate_that_can_learn_nothing_takes_what_is_best_on_the_whole() -> None:
@@ -170,11 +171,24 @@ def test_an_installed_gate_decides_as_it_did_in_training(model: Segmenter) -> No
     assert chosen.tolist() == [(1, 2, 3)[i] for i in encoder.gate(pooled).argmax(1)]
 
 
+def test_exits_above_a_gates_k_are_never_chosen(model: Segmenter) -> None:
+    gate = TrainedGate(torch.randn(2, 32), torch.tensor([-100.0, -200.0]), (1, 2), fingerprint(model))
+    install(gate, model)
+    encoder = model.encoder
+    assert isinstance(encoder, EarlyExitEncoder)
+    pooled = torch.randn(50, 32)
+    assert encoder.decide(pooled)[1] == [(1, 2)[i] for i in (pooled @ gate.weight.T + gate.bias).argmax(1)]
+
+
 def test_a_gate_is_kept_and_read(model: Segmenter, tmp_path: Path) -> None:
-    gate = TrainedGate(torch.randn(3, 32), torch.randn(3), (1, 2, 3), "m")
+    gate = TrainedGate(torch.randn(3, 32), torch.randn(3), (1, 2, 3), "m", {"beta": 0.1, "loss": "hard_ce"})
     gate.save(tmp_path / "gate.pt")
     read = TrainedGate.read(tmp_path / "gate.pt")
-    assert torch.equal(read.weight, gate.weight) and (read.exits, read.model) == (gate.exits, gate.model)
+    assert torch.equal(read.weight, gate.weight) and (read.exits, read.model, read.recipe) == (
+        gate.exits,
+        gate.model,
+        gate.recipe,
+    )
     torch.save({"weight": gate.weight}, tmp_path / "other.pt")
     with pytest.raises(InputError, match=r"holds \['weight'\]; expected a gate that step C wrote"):
         TrainedGate.read(tmp_path / "other.pt")
