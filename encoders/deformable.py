@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from effbench.encoders.contract import SettingError, multiple, positive
 from effbench.encoders.layers import group_norm, sine_position
-from effbench.kernels.ms_deform_attn import ms_deform_attn, resolve_implementation
+from effbench.kernels.ms_deform_attn import check_name, ms_deform_attn_fused, resolve_implementation
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -35,8 +35,9 @@ class MSDeformAttn(nn.Module):
         self.output_proj = nn.Linear(dim, dim)
 
     def resolved_implementation(self) -> dict[str, str]:
-        """Which implementation of the operator runs on this module's device."""
-        return {"ms_deform_attn": resolve_implementation(self.impl, self.value_proj.weight.device)}
+        """Which implementation of the operator serves values of this module's device and dtype."""
+        value = self.value_proj.weight.view(1, -1, self.heads, self.value_proj.out_features // self.heads)
+        return {"ms_deform_attn": resolve_implementation(self.impl, value)}
 
     def reset_parameters(self) -> None:
         """Heads look in evenly spread directions, point k at k+1 pixels; attention starts uniform."""
@@ -60,10 +61,8 @@ class MSDeformAttn(nn.Module):
         M, L, P = self.heads, self.levels, self.points
         value = self.value_proj(tokens).view(B, tokens.shape[1], M, C // M)
         offsets = self.sampling_offsets(query).view(B, Q, M, L, P, 2)  # pixels of each level
-        weights = self.attention_weights(query).view(B, Q, M, L * P).softmax(-1).view(B, Q, M, L, P)
-        size = torch.tensor([(w, h) for h, w in shapes], dtype=reference.dtype, device=query.device)
-        locations = reference[:, None, None, None] + offsets / size[:, None]
-        return self.output_proj(ms_deform_attn(value, shapes, locations, weights, impl=self.impl))
+        logits = self.attention_weights(query).view(B, Q, M, L, P)
+        return self.output_proj(ms_deform_attn_fused(value, shapes, offsets, logits, reference, impl=self.impl))
 
 
 class DeformableLayer(nn.Module):
@@ -99,7 +98,7 @@ def check_deformable(dim: int, heads: int, points: int, ffn_dim: int, impl: str)
     positive("points", points)
     positive("ffn_dim", ffn_dim)
     try:
-        resolve_implementation(impl, torch.device("cpu"))
+        check_name(impl)  # whether it can run is seen on the device where the encoder goes
     except ValueError as error:
         raise SettingError(str(error)) from None
 

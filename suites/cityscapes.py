@@ -93,6 +93,7 @@ def _full(systems: list[System], options: Options) -> Plan:
             *_counting(systems),
             *full.timing(systems, paper, device),
             *full.memory(systems, paper, device),
+            *full.precision(systems, paper, device),
         ],
         notes=FULL_NOTES,
         baseline=BASELINE.label,

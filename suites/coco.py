@@ -166,9 +166,10 @@ def _full(systems: list[System], options: Options) -> Plan:
             quality.append(Task(cell, "quality", f"{system.label} quality, seed {seed}"))
     counting = [*_counting(systems, FULL["size"]), *_narrow_counting(systems)]
     timing, memory = full.timing(systems, paper, device), full.memory(systems, paper, device)
+    precision = full.precision(systems, paper, device)
     return Plan(
         profile="full",
-        tasks=[_warm_start(device), *counting, *timing, *memory, *quality],
+        tasks=[_warm_start(device), *counting, *timing, *memory, *precision, *quality],
         notes=FULL_NOTES,
         baseline=BASELINE.label,
         columns=[*PAPER_COLUMNS, FULL_MACS, *full.columns(**FULL, device=device), *PQ_COLUMNS],

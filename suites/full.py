@@ -47,6 +47,18 @@ CONDITIONS: Mapping[str, Mapping[str, Condition]] = {
     },
 }
 """device -> what `Cell.conditions` calls it -> condition."""
+ROUNDED: Mapping[str, Sequence[Condition]] = {
+    "cpu": (Condition(), Condition("bfloat16")),
+    "cuda": (
+        Condition(),
+        Condition(options={"tf32": True}),
+        Condition("bfloat16"),
+        Condition("float16"),
+        Condition("bfloat16", options={"mode": "compile"}),
+    ),
+}
+"""device -> conditions whose effect on the outputs is measured."""
+ROUNDED_SIZE = "512x512"
 
 
 def timing(systems: Sequence[System], paper: Mapping[str, Any], device: str) -> list[Task]:
@@ -71,6 +83,16 @@ def memory(systems: Sequence[System], paper: Mapping[str, Any], device: str) -> 
     for name, condition in CONDITIONS[device].items():
         cells = [condition.on(Cell(**system.fields(), **paper, device=device)) for system in systems]
         tasks += [Task(cell, "memory", f"{cell.system} memory, {name}", alone=device == "cuda") for cell in cells]
+    return tasks
+
+
+def precision(systems: Sequence[System], paper: Mapping[str, Any], device: str) -> list[Task]:
+    """How far every condition moves an encoder's outputs; on a smaller image, since float64 takes its time."""
+    tasks = []
+    for condition in ROUNDED[device]:
+        for system in systems:
+            cell = condition.on(Cell(**system.fields(), **{**paper, "size": ROUNDED_SIZE}, device=device))
+            tasks.append(Task(cell, "precision", f"{cell.system} precision, {cell.conditions}"))
     return tasks
 
 

@@ -35,7 +35,7 @@ def gate(
     console.print(_exits(answer))
     worth, of_images = (answer["value"][metric] for metric in ("dataset", "image"))
     console.print(_worth(worth))
-    console.print(_share(worth["share"]), soft_wrap=True)
+    console.print(_share(of_images["share"]), soft_wrap=True)
     named = {"gate": "gate", "random": "dealt by chance", "oracle": "oracle"}
     means = ", ".join(f"{name} {_estimate(of_images[key])}" for key, name in named.items())
     console.print(f"Mean of the images' own PQ: {means}", soft_wrap=True, highlight=False)
@@ -70,7 +70,6 @@ def _worth(value: dict[str, Any]) -> Table:
         table.add_row(f"all at {layer}", f"{layer:.2f}", _estimate(fixed), _estimate(over[layer]))
     mixed = value["gate"]["value"] - value["over_mix"]["value"]
     table.add_row("next two, mixed", depth, f"{mixed:.2f}", _estimate(value["over_mix"]))
-    table.add_row("oracle", f"<= {depth}", _estimate(value["oracle"]))
     return table
 
 

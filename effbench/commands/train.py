@@ -30,6 +30,12 @@ def train(
     exit_loss: Annotated[
         str, typer.Option(help="Of early_exit: train the last exit, or all, uniform or weighted by depth.")
     ] = "last",
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Of --exit-loss weighted: an exit's weight, once for each; default: in proportion to its layer."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images ahead of the training.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda: a device for each process of torchrun.")] = "cpu",
     seed: int = 0,
@@ -58,6 +64,7 @@ def train(
         seed=seed,
         augmentation=augmentation,
         exit_loss=exit_loss,
+        alphas=tuple(alpha or ()),
     )
     root = photos(data_root, dataset)
     model = {"encoder": system, "backbone": backbone, "num_queries": queries, **chosen}

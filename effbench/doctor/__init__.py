@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from effbench.doctor import abilities, distortions
-from effbench.kernels.ms_deform_attn import IMPLEMENTATIONS, resolve_implementation
+from effbench.kernels.ms_deform_attn import IMPLEMENTATIONS, resolve_implementation, why_not
 
 
 def examine(root: Path = Path("/"), seconds: float = 1.0) -> dict[str, Any]:
@@ -36,11 +36,7 @@ def examine(root: Path = Path("/"), seconds: float = 1.0) -> dict[str, Any]:
 
 def implementations(device: torch.device) -> dict[str, str]:
     """Implementation of ms_deform_attn -> "runs", or why it does not on `device`; "auto" -> the one it means."""
-    answers = {}
-    for name in ("auto", *IMPLEMENTATIONS):
-        try:
-            meant = resolve_implementation(name, device)
-            answers[name] = "runs" if meant == name else meant
-        except (ValueError, RuntimeError, ImportError) as error:
-            answers[name] = " ".join(str(error).split())
-    return answers
+    value = torch.empty(1, 1, 1, 32, device=device)
+    return {"auto": resolve_implementation("auto", value)} | {
+        name: why_not(name, value) or "runs" for name in IMPLEMENTATIONS
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from effbench.errors import InputError
 from effbench.probes.base import Context, Measurement, needs_device
 from effbench.probes.conditions import conditions
 from effbench.probes.exit_models import derived, gated, trained
@@ -29,6 +30,8 @@ def measure(cell: Cell, context: Context) -> Measurement:
     the derived data set.
     """
     how, exit = Inference(**cell.options["inference"]), cell.options.get("exit")
+    if (exit is None) == ("gate" not in cell.options):
+        raise InputError("exit_quality takes either an exit or a gate, and got both or neither; name one of them")
     model = trained(cell, context)
     validation, data = derived(cell, context, model, "val")
     if "gate" in cell.options:

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from effbench.data.coco_panoptic import CocoPanoptic
+from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.data.transforms import pad_to
 from effbench.encoders.contract import EarlyExit
 from effbench.errors import InputError
-from effbench.models import postprocess
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, segmenter
 from effbench.probes.clocks import HostClock, synchronise
 from effbench.probes.exit_models import derived, gated, trained
-from effbench.probes.mac_count import count_part
+from effbench.probes.mac_count import PARTS, count_part
 from effbench.probes.warm_up import warm_up
 from effbench.quality import image_pq
 from effbench.study.cell import Cell
-from effbench.training.evaluate import Inference, as_input
+from effbench.training.evaluate import Inference, answer, as_input
 
 NAME = "ledger"
 VERSION = "2"
@@ -56,17 +56,20 @@ def measure(cell: Cell, context: Context) -> Measurement:
         macs = ExitMacs(cell, gate.exits)
     model, gate_macs = made.model, gate.weight.numel()
     inference, wanted = Inference(**cell.options["inference"]), cell.options["ledger_images"]
-    images = [as_input(model, data[i], inference) for i in range(min(wanted, len(data)))]
+    inference = replace(inference, semantic=False, instances=False)
+    samples = [data[i] for i in range(min(wanted, len(data)))]
+    images = [as_input(model, sample, inference) for sample in samples]
     with how.applied():
         run = _Passes(model, data, inference, how.device)
         for exit in (None, max(macs.exits)):
-            warm_up(lambda: run.timed(images[0], exit)["total"], cell.options.get("warm_up_s", 0.0))  # noqa: B023
+            first = samples[0], images[0]
+            warm_up(lambda: run.timed(*first, exit)["total"], cell.options.get("warm_up_s", 0.0))  # noqa: B023
         rows = []
-        for i, image in enumerate(images):
-            rows.append(_row(run, image, i, macs.of(image), gate_macs))
-            found = validation.images[data.image_ids[i]]
+        for i, (sample, image) in enumerate(zip(samples, images, strict=True)):
+            rows.append(_row(partial(run.timed, sample, image), i, macs.of(image), gate_macs))
+            found = validation.images[sample.image_id]
             rows[-1] |= {
-                "image": data.image_ids[i],
+                "image": sample.image_id,
                 "pq": image_pq(found.stats[validation.exits.index(rows[-1]["exit"])]),
                 "full_pq": image_pq(found.stats[validation.exits.index(max(macs.exits))]),
             }
@@ -81,28 +84,31 @@ def measure(cell: Cell, context: Context) -> Measurement:
         "mean": {name: statistics.fmean(row[name] for row in rows) for name in rows[0] if name != "image"},
         "gate_s": gate_s,
         "gate_macs": gate_macs,
-        "macs_at_exits": {str(layer): count for layer, count in macs.of(images[0]).items()},
         "batches": batches,
     }
     return Measurement([row["total_s"] for row in rows], "s", detail, model.encoder.implementation())
 
 
 class ExitMacs:
-    """MACs of a cell's encoder (complete convention) at each of `exits`, counted once for every size of image."""
+    """MACs of a cell's model (complete convention) at each of `exits`, counted once for every size of image."""
 
     def __init__(self, cell: Cell, exits: Sequence[int]) -> None:
         self.exits = exits
         self._model = segmenter(replace(cell, dtype="float32"), device="meta")
-        self._known: dict[tuple[int, int], dict[int, int]] = {}
+        self._known: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
 
-    def of(self, image: Tensor) -> dict[int, int]:
-        """exit -> MACs for `image` (1, 3, H, W)."""
+    def of(self, image: Tensor) -> dict[int, tuple[int, int]]:
+        """exit -> MACs of the encoder, and of backbone, encoder and decoder, for `image` (1, 3, H, W)."""
         size = pad_to((image.shape[2], image.shape[3]), STRIDE)
         if size not in self._known:
             with torch.inference_mode(False):  # in which nothing could be counted
-                counts = {layer: count_part(self._model, "encoder", size, layer) for layer in self.exits}
-            self._known[size] = {layer: count.by_component("complete")["total"] for layer, count in counts.items()}
+                others = sum(self._count(name, size) for name in PARTS if name != "encoder")
+                encoder = {layer: self._count("encoder", size, layer) for layer in self.exits}
+            self._known[size] = {layer: (own, own + others) for layer, own in encoder.items()}
         return self._known[size]
+
+    def _count(self, part: str, size: tuple[int, int], exit: int | None = None) -> int:
+        return count_part(self._model, part, size, exit).by_component("complete")["total"]
 
 
 class _Passes:
@@ -111,8 +117,8 @@ class _Passes:
     def __init__(self, model: Segmenter, data: CocoPanoptic, how: Inference, device: torch.device) -> None:
         self.model, self.things, self.how, self.device = model, data.categories.things, how, device
 
-    def timed(self, image: Tensor, exit: int | None) -> dict[str, float]:
-        """Seconds of the encoder and in total, layers that ran and the exit."""
+    def timed(self, sample: Sample, image: Tensor, exit: int | None) -> dict[str, float]:
+        """Seconds of the encoder and in total, layers that ran and the exit; `image` is the sample as an input."""
         encoder = self.model.encoder
         assert isinstance(encoder, EarlyExit)
         marks: list[float] = []
@@ -127,11 +133,7 @@ class _Passes:
                 synchronise(self.device)
                 began = time.perf_counter()
                 output = self.model(image, exit)
-                last = output.predictions[-1]
-                size = (image.shape[2], image.shape[3])
-                masks = postprocess.resize_masks(last.masks[0], output.padded_size, size, size)
-                thresholds = self.how.object_threshold, self.how.overlap_threshold
-                postprocess.panoptic(last.logits[0], masks, self.things, *thresholds)
+                answer(output, image, sample, self.things, self.how)
                 synchronise(self.device)
                 total = time.perf_counter() - began
         finally:
@@ -155,21 +157,26 @@ def layers_run(encoder: EarlyExit) -> Iterator[list[int]]:
             handle.remove()
 
 
-def _row(run: _Passes, image: Tensor, number: int, macs: dict[int, int], gate_macs: int) -> dict[str, Any]:
+def _row(
+    timed: Callable[[int | None], dict[str, float]], number: int, macs: dict[int, tuple[int, int]], gate_macs: int
+) -> dict[str, Any]:
     """One image by the gate and in full; who goes first changes from image to image."""
     deepest = max(macs)
     taken: dict[int | None, dict[str, float]] = {}
     for exit in (None, deepest) if number % 2 == 0 else (deepest, None):
-        taken[exit] = run.timed(image, exit)
+        taken[exit] = timed(exit)
     gated, full = taken[None], taken[deepest]
+    (own, total), (full_own, full_total) = macs[int(gated["exit"])], macs[deepest]
     return {
         "exit": int(gated["exit"]),
         "layers": int(gated["layers"]),
-        "macs": macs[int(gated["exit"])] + gate_macs,
+        "macs": own + gate_macs,
+        "total_macs": total + gate_macs,
         "encoder_s": gated["encoder"],
         "total_s": gated["total"],
         "full_layers": int(full["layers"]),
-        "full_macs": macs[deepest],
+        "full_macs": full_own,
+        "full_total_macs": full_total,
         "full_encoder_s": full["encoder"],
         "full_total_s": full["total"],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from effbench.report.table import GIGA, Place, measured, places
@@ -52,6 +51,7 @@ def ledger_table(records: Sequence[Record]) -> pd.DataFrame:
                 "encoder MACs saved": f"{100 * _saved(mean, 'macs'):.1f}%",
                 "encoder ms, gated / full": _milliseconds(means, "encoder_s"),
                 "encoder ms saved": _percent([_saved(own, "encoder_s") for own in means]),
+                "pass MACs saved": f"{100 * _saved(mean, 'total_macs'):.1f}%",
                 "pass ms, gated / full": _milliseconds(means, "total_s"),
                 "pass ms saved": _percent([_saved(own, "total_s") for own in means]),
                 "gate, ms": f"{1e3 * statistics.median(gate):.3f}",
@@ -61,41 +61,30 @@ def ledger_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def layers_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Why the time saved is not the MACs saved: what a layer has of either, on a line through gated and full passes.
-
-    Of encoders whose layers are alike, so that their MACs lie on a line.
-    """
+def rates_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Why the time saved is not the MACs saved: what the layers that were left out take per GMAC, and the gate."""
     rows = []
     for place in places(measured(records, "ledger")):
-        passes = [
-            (row[f"{full}layers"], 1e3 * row[f"{full}encoder_s"], row[f"{full}macs"])
-            for record in place
-            for row in record.detail["images"]
-            for full in ("", "full_")
+        means = [record.detail["mean"] for record in place]
+        gate = [statistics.fmean(record.detail["gate_s"]) for record in place]
+        whole = [mean["full_encoder_s"] / mean["full_macs"] for mean in means]
+        left_out = [
+            (mean["full_encoder_s"] - mean["encoder_s"] + own) / (mean["full_macs"] - mean["macs"])
+            for mean, own in zip(means, gate, strict=True)
+            if mean["full_macs"] > mean["macs"]
         ]
-        layers, milliseconds, macs = (np.array(column, dtype=float) for column in zip(*passes, strict=True))
-        if np.ptp(layers) == 0 or not _alike(place[0].detail["macs_at_exits"]):
-            continue
-        (each, rest), (each_macs, rest_macs) = (np.polyfit(layers, y, 1) for y in (milliseconds, macs))
-        deepest = layers.max()
+        gates = [own / mean["full_encoder_s"] for mean, own in zip(means, gate, strict=True)]
         rows.append(
             {
                 **_model(place),
-                "ms of a layer": f"{each:.2f}",
-                "ms of the rest": f"{rest:.2f}",
-                "share of the layers in time": f"{100 * each * deepest / (rest + each * deepest):.0f}%",
-                "share of the layers in MACs": f"{100 * each_macs * deepest / (rest_macs + each_macs * deepest):.0f}%",
+                "ms per GMAC, whole encoder": f"{1e12 * statistics.median(whole):.1f}",
+                "of the layers left out": f"{1e12 * statistics.median(left_out):.1f}" if left_out else "-",
+                "MACs saved": f"{100 * _saved(means[0], 'macs'):.1f}%",
+                "ms saved": _percent([_saved(mean, "encoder_s") for mean in means]),
+                "the gate takes": _percent(gates),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _alike(macs: Mapping[str, int]) -> bool:
-    """Whether every layer between two exits adds the same."""
-    exits = [int(exit) for exit in macs]
-    steps = np.diff(list(macs.values())) / np.diff(exits)
-    return bool(np.ptp(steps) <= 1e-3 * steps.max())
 
 
 def batches_table(records: Sequence[Record]) -> pd.DataFrame:
@@ -131,6 +120,7 @@ def _milliseconds(means: Sequence[Mapping[str, float]], name: str) -> str:
 
 
 def _saved(mean: Mapping[str, float], name: str) -> float:
+    """Share of the full pass's seconds or MACs."""
     return 1 - mean[name] / mean[f"full_{name}"]
 
 

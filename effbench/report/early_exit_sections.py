@@ -85,11 +85,10 @@ def sections(records: Sequence[Record], published: Sequence[Published], system: 
         ),
         *section(
             "Why time saved is not MACs saved",
-            "Encoder milliseconds and MACs of the ledger's passes on a line over the layers that ran: what a layer "
-            "takes, and what is there without any (projections, pixel embedding, positions, the gate). Leaving early "
-            "saves of the layers' share alone: where they have more of the time than of the MACs, more time is saved. "
-            "Of encoders whose layers cost alike.",
-            early_exit_costs.layers_table(records),
+            "Of the ledger's encoders: what a GMAC takes on average, and what one takes in the layers that the gate "
+            "left out. Where these run slower per MAC than the rest (projections, pixel embedding), more time than MACs is "
+            "saved; the gate, its wait included, takes its share back.",
+            early_exit_costs.rates_table(records),
         ),
         *section(
             "Whole batches",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from effbench.files import replacing
-from effbench.report import costs, early_exit_sections, quality, ranking, table
+from effbench.report import costs, early_exit_sections, precision, quality, ranking, table
 from effbench.report.figures import savings, trade_off
 from effbench.report.markdown import markdown, section
 from effbench.study.record import Record
@@ -125,6 +125,13 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "encoder's forward (weights and the maps that it reads live then) and in the whole pass (weights and "
             "images).",
             costs.memory_table(shown),
+        ),
+        *section(
+            "What fewer bits change",
+            "Error of the maps that an encoder gives against the same encoder in float64: root mean square (largest), "
+            "over the root mean square of the map. Fresh weights, random images; weights, inputs and arithmetic are "
+            "all rounded.",
+            precision.precision_table(shown),
         ),
         *section(
             "Energy",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from effbench.data.coco_panoptic import CocoPanoptic, Sample
 from effbench.encoders.contract import EarlyExit, exits_of
@@ -59,19 +60,38 @@ class Derived:
         return np.array([image.pooled for image in self.images.values()])
 
 
+_OF_A_RUN = {"training", "exits", "impl"}
+"""Attributes of modules that change no exit's worth."""
+
+
 def fingerprint(model: Segmenter) -> str:
-    """16 hexadecimal digits of the SHA-256 of all modules and weights but the gate, which changes no exit's worth."""
+    """16 hexadecimal digits of the SHA-256 of all modules, their settings and weights.
+
+    All but the gate, which changes no exit's worth. A setting is an attribute that is a number, a text or a tuple of
+    them: heads and points may change without a weight of another shape.
+    """
     digest = hashlib.sha256()
     gate = model.encoder.gate if isinstance(model.encoder, EarlyExit) else None
     for name, module in model.named_modules():
         if module is gate:
             continue
-        digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()}\0".encode())
+        digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()} {_settings(module)}\0".encode())
         for own, value in sorted((*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))):
             if own in module.state_dict(keep_vars=True):
                 digest.update(f"{own} {value.dtype} {tuple(value.shape)}\0".encode())
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _settings(module: nn.Module) -> str:
+    found = {name: value for name, value in vars(module).items() if name[0] != "_" and name not in _OF_A_RUN}
+    plain = (bool, int, float, str)
+    kept = {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, plain) or (isinstance(value, tuple) and all(isinstance(one, plain) for one in value))
+    }
+    return repr(sorted(kept.items()))
 
 
 def provenance(model: Segmenter, data: CocoPanoptic, name: str, how: Inference) -> dict[str, Any]:

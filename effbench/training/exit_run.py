@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from effbench.models.segmenter import Segmenter
 from effbench.study.data_root import identify
 from effbench.training.derived import Derived, derive, fingerprint, identify_images, load
 from effbench.training.evaluate import Inference
-from effbench.training.gate import Choices, GateRecipe, TrainedGate, target_exits, train_gate
-from effbench.training.gate_value import GateValue, gate_value
+from effbench.training.gate import Choices, GateRecipe, target_exits, train_gate
+from effbench.training.gate_value import gate_value
 from effbench.training.run import GATE, load_model, open_data
 
 SPLITS = ("train", "val")
@@ -55,7 +55,7 @@ def derive_data(
     for split, images in data.items():
         path = derived_file(folder, split)
         with FileLock(path.with_suffix(".lock")):
-            label = f"{split} of {identify(root, [split])}"
+            label = f"{split} of {identify(root)}"
             found[split] = derive(model, images, how, path, label, partial(on_image, split))
     return found
 
@@ -84,7 +84,9 @@ def make_gate(folder: Path, recipe: GateRecipe) -> dict[str, Any]:
         "images": {split: len(found.images) for split, found in derived.items()},
         "target": {split: _summary(layers, gate.exits) for split, layers in targets.items()},
         "chosen": {split: _summary(layers, gate.exits) for split, layers in chosen.items()},
-        "value": {name: asdict(_value(gate, derived["val"], chosen["val"], name)) for name in ("dataset", "image")},
+        "value": {
+            name: asdict(gate_value(derived["val"], chosen["val"], gate.exits, name)) for name in ("dataset", "image")
+        },
     }
 
 
@@ -113,16 +115,9 @@ def _derived(folder: Path, model: Segmenter) -> dict[str, Derived]:
         if (held := identify_images(list(derived.images))) != images:
             raise InputError(f"{path} holds {held}, expected {images}; give its `effbench derive` again, it goes on")
         found[split] = derived
-        expected = {**expected, "inference": derived.provenance["inference"]}  # the next one's as well
+        # the next one's as well
+        expected = {**expected, "inference": derived.provenance["inference"], "data": of.replace(split, "val", 1)}
     return found
-
-
-def _value(gate: TrainedGate, derived: Derived, choices: Choices, metric: str) -> GateValue:
-    found = gate_value(derived, choices, gate.exits, metric)
-    if gate.exits == derived.exits:
-        return found
-    every = gate_value(derived, choices, derived.exits, metric)
-    return replace(found, fixed=every.fixed, over_fixed=every.over_fixed)
 
 
 def _summary(layers: Choices, exits: Sequence[int]) -> dict[str, Any]:

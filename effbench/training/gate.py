@@ -35,7 +35,8 @@ class GateRecipe:
         beta: what a layer costs in PQ (0 to 1): utility is PQ - beta * layer.
         k: exits above this layer are left out, 0 for none (the paper's K).
         loss: hard_ce: cross-entropy with the exit of the highest utility (the paper's). Its supplement's others:
-            u_ce, cross-entropy weighted by the utilities, which a negative utility makes endless; soft_ce and soft_mse,
+            u_ce, cross-entropy weighted by the utilities, of which a negative one, which would push its exit away
+            without end, weighs nothing; soft_ce and soft_mse,
             cross-entropy with and squared distance to the softmax of the utilities. Both cross-entropies have the minus
             sign that is missing in print.
         steps, learning_rate, decay: Adam over all images at once; `decay` is the weights' (on standardised inputs).
@@ -99,9 +100,9 @@ class TrainedGate:
 
 
 def usable_exits(exits: Sequence[int], k: int) -> tuple[int, ...]:
-    """Those up to `k`, all for 0; InputError where none is left."""
-    if isinstance(k, bool) or not isinstance(k, int) or not (k == 0 or exits[0] <= k):
-        raise InputError(f"k={k!r}; expected 0 for all exits, or a layer from the first exit, {exits[0]}, on")
+    """Those up to `k`, all for 0; InputError for a layer before the first exit or behind the last."""
+    if isinstance(k, bool) or not isinstance(k, int) or not (k == 0 or exits[0] <= k <= exits[-1]):
+        raise InputError(f"k={k!r}; expected 0 for all exits, or a layer from {exits[0]}, the first, to {exits[-1]}")
     return tuple(layer for layer in exits if not k or layer <= k)
 
 
@@ -151,7 +152,7 @@ def gate_loss(logits: Tensor, utility: Tensor, kind: str) -> Tensor:
     if kind == "hard_ce":
         return F.cross_entropy(logits, utility.argmax(1))
     if kind == "u_ce":
-        return -(utility * logits.log_softmax(1)).sum(1).mean()
+        return -(utility.clamp(min=0) * logits.log_softmax(1)).sum(1).mean()
     soft = utility.softmax(1)
     if kind == "soft_ce":
         return F.cross_entropy(logits, soft)

@@ -41,34 +41,39 @@ class GateValue:
         gate: its PQ.
         random: that of the same exits dealt to the images by chance.
         oracle: that of the exits with the best mean PQ of an image that go no deeper on average.
-        fixed: exit -> PQ of all images at it.
+        oracle_exits: exit -> images that leave there by the oracle.
+        fixed: exit -> PQ of all images at it, also of those that the gate does not choose among.
         over_random, over_fixed: the gate minus each of them, paired; `over_fixed` for every exit.
         over_mix: the gate minus what lies between its two neighbouring fixed exits at its mean depth.
-        share: of what the oracle gains over chance, the part that the gate wins; None where that gain is not above zero
-            with its interval.
+        gain: what the oracle gains over chance.
+        share: of that gain, the part that the gate wins; None where the gain is not above zero with its interval, or
+            not in every draw, since the ratio would then be anything.
     """
 
     mean_exit: float
     gate: Estimate
     random: Estimate
     oracle: Estimate
+    oracle_exits: dict[int, int]
     fixed: dict[int, Estimate]
     over_random: Estimate
     over_fixed: dict[int, Estimate]
     over_mix: Estimate
+    gain: Estimate
     share: Estimate | None
 
 
 def gate_value(derived: Derived, choices: Choices, exits: Sequence[int], metric: str = "dataset") -> GateValue:
-    """What `choices`, an exit (N,) for every image in the derived set's order, are worth.
+    """What `choices`, an exit (N,) among `exits` for every image in the derived set's order, are worth.
 
     metric: "dataset", the PQ that tables print, of counts summed over images; or "image", the mean of the images' own
     PQ, which targets and the oracle maximise.
     """
     score = _SCORES[metric]
     mean = float(choices.mean())
-    gate, oracle = score(derived, choices), score(derived, oracle_choices(derived, mean, exits))
-    fixed = {layer: score(derived, np.full(len(choices), layer)) for layer in exits}
+    best = oracle_choices(derived, mean, exits)
+    gate, oracle = score(derived, choices), score(derived, best)
+    fixed = {layer: score(derived, np.full(len(choices), layer)) for layer in derived.exits}
     random = _dealt(derived, choices, score)
     gain = oracle[1] - random[1]
     sure = interval(gain)[0] > 1e-9  # rounding alone gives a gain, too
@@ -77,10 +82,12 @@ def gate_value(derived: Derived, choices: Choices, exits: Sequence[int], metric:
         gate=_estimate(gate),
         random=_estimate(random),
         oracle=_estimate(oracle),
+        oracle_exits={layer: int((best == layer).sum()) for layer in exits},
         fixed={layer: _estimate(one) for layer, one in fixed.items()},
         over_random=_minus(gate, random),
         over_fixed={layer: _minus(gate, one) for layer, one in fixed.items()},
         over_mix=_minus(gate, _mixed(fixed, mean)),
+        gain=_minus(oracle, random),
         share=_estimate(((gate[0] - random[0]) / (oracle[0] - random[0]), (gate[1] - random[1]) / gain))
         if sure and (gain > 0).all()
         else None,

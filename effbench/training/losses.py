@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from effbench.data.transforms import Target
 from effbench.encoders.contract import exits_of
+from effbench.errors import InputError
 from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter, SegmenterOutput
 from effbench.training.criterion import SetCriterion
@@ -64,6 +65,9 @@ class TrainingLosses(nn.Module):
     ) -> None:
         super().__init__()
         exits = exits_of(model.encoder)
+        if not exits and exit_loss != "last":
+            name = type(model.encoder).__name__
+            raise InputError(f"exit_loss={exit_loss!r} and {name}, which has no exits; expected early_exit, or 'last'")
         self.weights = exit_weights(exits, exit_loss, alphas) if exits else {}
         self.model, self.pixel = model, pixel
         self.criterion, self.pixel_weight = criterion, pixel_weight

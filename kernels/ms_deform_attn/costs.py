@@ -12,7 +12,8 @@ from collections.abc import Sequence
 def forward_macs(locations_shape: Sequence[int], head_dim: int) -> int:
     """Multiply-accumulates of the forward: 4 corners and 1 attention weight per sample and channel.
 
-    `locations_shape` is (B, Q, M, L, P, 2).
+    `locations_shape` is (B, Q, M, L, P, 2), or that of the offsets. The softmax of the fused operator is not counted,
+    as it is not where it stands alone.
     """
     B, Q, M, L, P, _ = locations_shape
     return 5 * B * Q * M * L * P * head_dim

@@ -44,17 +44,20 @@ def test_tables_hold_what_json_holds(effbench: Callable, monkeypatch: pytest.Mon
 
 
 def test_an_implementation_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def resolve(impl: str, device: torch.device) -> str:
-        if impl == "auto":
-            return "reference"
-        if impl == "fast" and device.type == "cpu":
-            raise ValueError("impl='fast' needs a CUDA device, got cpu")
-        return impl
+    def why_not(impl: str, value: torch.Tensor) -> str | None:
+        return f"needs a CUDA device, got {value.device}" if impl == "fast" else None
 
     monkeypatch.setattr(doctor, "IMPLEMENTATIONS", ("reference", "fast"))
-    monkeypatch.setattr(doctor, "resolve_implementation", resolve)
+    monkeypatch.setattr(doctor, "why_not", why_not)
     assert doctor.implementations(torch.device("cpu")) == {
-        "auto": "reference",
+        "auto": "cpu",
         "reference": "runs",
-        "fast": "impl='fast' needs a CUDA device, got cpu",
+        "fast": "needs a CUDA device, got cpu",
     }
+
+
+def test_every_implementation_answers_for_a_device_that_is_here_or_not() -> None:
+    on_cpu, elsewhere = (doctor.implementations(torch.device(name)) for name in ("cpu", "meta"))
+    assert (on_cpu["auto"], on_cpu["cpu"], on_cpu["reference"]) == ("cpu", "runs", "runs")
+    assert (elsewhere["auto"], elsewhere["reference"]) == ("reference", "runs")
+    assert "meta" in elsewhere["cpu"] and "meta" in elsewhere["triton"]

@@ -85,7 +85,7 @@ def test_eval_without_a_word_scores_the_deepest_exit(effbench: Call, derived: Pa
         (("--beta", "nan"), "beta=nan; expected a number"),
         (("--beta", "inf"), "beta=inf; expected a number"),
         (("--beta", 0.1, "--k", 0, "--loss", "mse"), "loss='mse'; expected one of hard_ce, u_ce, soft_ce, soft_mse"),
-        (("--beta", 0.1, "--k", -1), "k=-1; expected 0 for all exits, or a layer from the first exit, 1, on"),
+        (("--beta", 0.1, "--k", -1), "k=-1; expected 0 for all exits, or a layer from 1, the first, to"),
     ],
 )
 def test_bad_recipes(options: tuple[object, ...], says: str, refused: Refused, derived: Path) -> None:
@@ -146,7 +146,7 @@ def other_inference(folder: Path) -> None:
         (other_image, "derived-val.jsonl holds 3 images"),
         (other_weights, "derived-train.jsonl was derived from something else: model '"),
         (other_exits, "derived-train.jsonl was derived from something else: exits [1, 2, 3], expected [1, 3]"),
-        (other_split, "derived-val.jsonl was derived from 'train of "),
+        (other_split, "derived-val.jsonl was derived from something else: data 'train of "),
         (other_inference, "derived-val.jsonl was derived from something else: inference {'short': 96"),
     ],
 )

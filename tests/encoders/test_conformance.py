@@ -99,7 +99,7 @@ def test_every_embedding(name: str, embedding: str, build: Build, pyramid: Pyram
 @pytest.mark.parametrize("name", registered())
 def test_records_learn_which_operator_ran(name: str, build: Build) -> None:
     encoder = build(name)
-    expected = {"ms_deform_attn": "reference"} if "impl" in setting_defaults(name) else {}
+    expected = {"ms_deform_attn": "cpu"} if "impl" in setting_defaults(name) else {}
     assert encoder.implementation() == expected
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from effbench.encoders.deformable import (
     DeformableLayer,
@@ -17,6 +21,7 @@ from effbench.encoders.deformable import (
 )
 from effbench.encoders.layers import sine_position
 from effbench.encoders.mask2former import DeformableTransformer
+from effbench.encoders.registry import build_encoder
 from effbench.encoders.stack import LayerStack
 
 SHAPES = [(1, 2), (3, 4)]
@@ -109,6 +114,73 @@ def test_position_moves_where_a_layer_looks_but_not_what_it_reads() -> None:
     assert torch.equal(layer(x, moved, reference, SHAPES), still), "at the start no offset depends on the query"
     torch.nn.init.normal_(layer.self_attn.sampling_offsets.weight)
     assert not torch.allclose(layer(x, moved, reference, SHAPES), layer(x, torch.zeros(14, 32), reference, SHAPES))
+
+
+class Operators(TorchDispatchMode):
+    """Names of all operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_is_four_products_and_one_operator() -> None:
+    """No tensor is made from numbers of the host, and none is asked for its value: on a GPU either would wait."""
+    module, tokens, reference = attention(), torch.randn(2, 14, 32), reference_points(SHAPES, torch.zeros(1))
+    with torch.no_grad(), Operators() as ran:
+        module(tokens, reference, tokens, SHAPES)
+    free = {"aten.view.default", "aten._unsafe_view.default", "aten.t.default", "aten.transpose.int"}
+    assert sorted(name for name in ran.names if name not in free) == [
+        *["aten.addmm.default"] * 4,
+        "effbench.ms_deform_attn_fused.default",
+    ]
+
+
+def test_records_learn_what_serves_the_modules_dtype() -> None:
+    assert attention().resolved_implementation() == {"ms_deform_attn": "cpu"}
+    assert attention().double().resolved_implementation() == {"ms_deform_attn": "reference"}
+    assert attention().to("meta").resolved_implementation() == {"ms_deform_attn": "reference"}
+
+
+def test_an_implementation_that_cannot_serve_is_refused_and_not_replaced() -> None:
+    module = attention()
+    module.impl = "cpu"
+    double = module.double()
+    tokens = torch.randn(1, 14, 32, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"impl='cpu'.*float64"):
+        double(tokens, reference_points(SHAPES, tokens), tokens, SHAPES)
+    with pytest.raises(ValueError, match=r"impl='cpu'.*float64"):
+        double.resolved_implementation()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("impl", ["reference", "cpu"])
+def test_six_layers_in_float32_agree_with_the_released_module(impl: str, released: ModuleType) -> None:
+    """The fixture's own test runs in float64, which not every implementation serves."""
+    theirs = released.load("m2f_pixel_decoder_6layers")
+    features = {f"res{i + 2}": (c, 4 * 2**i) for i, c in enumerate(theirs.config["in_channels"])}
+    dims = {"dim": theirs.config["conv_dim"], "mask_dim": theirs.config["mask_dim"]}
+    encoder = released.set_weights(build_encoder("mask2former", features, **dims, impl=impl)).float()
+    output = encoder({name: released.draw(f"input.{name}", shape).float() for name, shape in theirs.inputs.items()})
+    assert encoder.implementation() == {"ms_deform_attn": impl}
+    for i, x in enumerate(output.multi_scale):
+        torch.testing.assert_close(x.double(), theirs.outputs[f"multi_scale.{i}"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("impl", ["reference", "cpu"])
+def test_16_bit_tokens_keep_float32_reference_points(impl: str) -> None:
+    module = attention()
+    module.impl = impl
+    tokens = torch.randn(1, 14, 32)
+    reference = reference_points(SHAPES, tokens)
+    exact = module(tokens, reference, tokens, SHAPES)
+    half = module.bfloat16()(tokens.bfloat16(), reference, tokens.bfloat16(), SHAPES)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.05, atol=0.05)
 
 
 def test_layers_start_with_equal_biases_and_matrices_of_their_own() -> None:

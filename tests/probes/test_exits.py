@@ -17,6 +17,7 @@ from PIL import Image
 
 from effbench.data.annotations import Categories, Category
 from effbench.encoders.contract import exits_of
+from effbench.errors import InputError
 from effbench.probes import derivation, exit_examples, exit_quality, exits, gate, ledger
 from effbench.probes.base import Context, segmenter
 from effbench.probes.exit_models import derived, gated, trained
@@ -24,9 +25,11 @@ from effbench.probes.mac_count import count_part
 from effbench.quality import ImageStats, PanopticMap, accumulate, image_pq, summarise
 from effbench.quality.panoptic import SegmentInfo
 from effbench.study.cell import Cell
+from effbench.training.gate import install
 
 MakeCell = Callable[..., Cell]
 LAYERS = (1, 2, 3)
+OTHERS = ("backbone", "decoder")
 OPTIONS: dict[str, Any] = {
     "recipe": {"steps": 2, "batch_size": 2, "crop": 64, "criterion": {"sampling": "dense"}, "exit_loss": "weighted"},
     "inference": {"object_threshold": 0.0, "overlap_threshold": 0.0},
@@ -114,6 +117,8 @@ def test_the_ledger_counts_the_layers_that_ran(cell: Cell, context: Context) -> 
         assert row["layers"] == row["exit"] and row["full_layers"] == 3
         layers = count_part(counted, "encoder", (64, 64), row["exit"]).by_component("complete")["total"]
         assert row["macs"] == layers + 3 * 32, "and the gate's"
+        others = sum(count_part(counted, part, (64, 64)).by_component("complete")["total"] for part in OTHERS)
+        assert row["total_macs"] == row["macs"] + others
         assert 0 < row["encoder_s"] < row["total_s"] and 0 < row["full_encoder_s"] < row["full_total_s"]
     validation, _ = derived(cell, context, trained(cell, context), "val")
     for row in rows:
@@ -132,7 +137,9 @@ def test_the_ledger_counts_every_image_at_its_own_size(cell: Cell, context: Cont
     """Photos differ in size: none of the three makes a batch with another, and a wider one takes more."""
     photos = with_options(cell, gate={"beta": 0.0, "steps": 20}, ledger_images=3)
     counts = ledger.ExitMacs(photos, LAYERS)
-    assert counts.of(torch.zeros(1, 3, 64, 64))[3] < counts.of(torch.zeros(1, 3, 64, 90))[3]
+    small, wide = counts.of(torch.zeros(1, 3, 64, 64)), counts.of(torch.zeros(1, 3, 64, 90))
+    assert small[3][0] < wide[3][0] and small[3][1] - small[3][0] < wide[3][1] - wide[3][0]
+    assert wide[3][1] - wide[3][0] == wide[1][1] - wide[1][0], "backbone and decoder know no exits"
     assert counts.of(torch.zeros(1, 3, 64, 65)) == counts.of(torch.zeros(1, 3, 64, 96)), "padded, they are alike"
     alike, wider = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 96)
     groups = ledger._groups([alike, wider, alike, wider, alike], 2)
@@ -207,3 +214,42 @@ def test_segments_are_painted_with_lines_between_them() -> None:
     line = exit_examples.BORDER
     assert [tuple(pixel) for pixel in painted[2]] == [(10, 20, 30), (10, 20, 30), line, (40, 50, 60)]
     assert [tuple(pixel) for pixel in painted[0]] == [(0, 0, 0)] * 4 and tuple(painted[1, 0]) == line
+
+
+def test_an_exit_or_a_gate_has_to_be_named(cell: Cell, context: Context) -> None:
+    for options in ({}, {"exit": 2, "gate": {"beta": 0.0}}):
+        with pytest.raises(InputError, match="takes either an exit or a gate, and got both or neither"):
+            exit_quality.measure(with_options(cell, **options), context)
+
+
+@pytest.mark.usefixtures("quick_watch")
+@pytest.mark.parametrize("base", ["mask2former", "lite"])
+def test_the_ledger_follows_images_that_leave_apart(
+    base: str, cell: Cell, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that is made to tell the images apart: every row is of the exit that its image took."""
+    settings = {"base": base, "layers": 3 if base == "mask2former" else 4, "exits": LAYERS}
+    own = with_options(replace(cell, settings=settings), gate={"beta": 0.0, "steps": 20}, ledger_images=3)
+    found, _ = derived(own, context, trained(own, context), "val")
+    pooled = torch.from_numpy(found.pooled())
+    mean = pooled.mean(0)
+    from_mean = pooled - mean
+
+    def apart(cell: Cell, context: Context) -> Any:
+        model, gate = gated(cell, context)
+        # the nearest of the images: of the squared distance, what is the same for all is left out
+        bias = -2 * from_mean @ mean - from_mean.square().sum(1)
+        nearest = replace(gate, weight=2 * from_mean.float(), bias=bias.float())
+        install(nearest, model.model)
+        return model, nearest
+
+    monkeypatch.setattr(ledger, "gated", apart)
+    detail = ledger.measure(own, context).detail
+    last = 1 if base == "lite" else 0  # its last layer, which updates all tokens
+    assert [row["exit"] for row in detail["images"]] == [1, 2, 3]
+    assert [row["layers"] for row in detail["images"]] == [1 + last, 2 + last, 3 + last]
+    assert {row["full_layers"] for row in detail["images"]} == {3 + last}
+    macs = [row["macs"] for row in detail["images"]]
+    assert macs == sorted(set(macs)), "the deeper, the dearer"
+    for batch in detail["batches"].values():  # where they leave in a batch hangs on the last digit: they are that alike
+        assert batch["layers_per_image"] == sum(batch["exits"]) / len(batch["exits"]) + last

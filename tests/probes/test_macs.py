@@ -20,6 +20,7 @@ from effbench.models.segmenter import Segmenter, build_segmenter
 from effbench.probes import macs
 from effbench.probes.base import Context, segmenter
 from effbench.probes.mac_count import COMPONENTS, CONVENTIONS, count_model, count_post_processing
+from effbench.probes.mac_rules import papers_and_complete
 from effbench.probes.mac_sizes import SizeProtocol, fixed, size_protocol
 from effbench.study.cell import Cell
 
@@ -334,6 +335,18 @@ def test_what_the_papers_leave_out_is_the_difference_operator_by_operator() -> N
     totals = {convention: count.by_component(convention)["total"] for convention in CONVENTIONS}
     assert sum(left_out.values()) == totals["complete"] - totals["papers"]
     assert "ms_deform_attn" in "".join(left_out) and all(macs > 0 for macs in left_out.values())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_deformable_operator_costs_the_papers_nothing(fused: bool) -> None:
+    B, Q, M, L, P, D = 2, 7, 3, 1, 4, 5
+    value, attention = torch.empty(B, 6, M, D, device="meta"), torch.empty(B, Q, M, L, P, device="meta")
+    places, reference = attention.new_empty(B, Q, M, L, P, 2), attention.new_empty(Q, 2)
+    operators = torch.ops.effbench
+    operator = operators.ms_deform_attn_fused if fused else operators.ms_deform_attn
+    arguments = (value, [2, 3], places, attention, *([reference] if fused else []), "auto")
+    counted = papers_and_complete(operator.default, arguments, operator(*arguments))
+    assert counted == (0, 5 * B * Q * M * L * P * D), "four corners and the attention weight"
 
 
 def test_it_is_a_mean_over_the_images_too() -> None:

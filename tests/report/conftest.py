@@ -120,12 +120,19 @@ def ground_truth(task: Task, number: int) -> dict[str, Any]:
     return {"samples": [100.0], "unit": "%", "detail": {"per_image": {"1": {}, "2": {}, "3": {}}}}
 
 
+def precision(task: Task, number: int) -> dict[str, Any]:
+    """Errors of one thousandth in every map, ten times that for the largest."""
+    outputs = {name: {"rms": 1e-3, "largest": 1e-2} for name in ("mask_features", "res5", "res4", "res3")}
+    return {"samples": [1e-3], "unit": "ratio", "detail": {"outputs": outputs}}
+
+
 ANSWERS: dict[str, Callable[[Task, int], dict[str, Any]]] = {
     "macs": macs,
     "latency": latency,
     "quality": quality,
     "components": components,
     "memory": memory,
+    "precision": precision,
     "parameters": parameters,
     "warm_start": warm_start,
     "ground_truth": ground_truth,

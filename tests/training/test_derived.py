@@ -153,3 +153,16 @@ def test_a_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text + "\n")
     with pytest.raises(InputError, match="is no derived data set"):
         load(path)
+
+
+def test_settings_without_weights_of_their_own_are_part_of_a_models_identity(
+    make_model: Callable[..., Segmenter],
+) -> None:
+    """4 heads that look at 2 points have as many weights as 2 heads that look at 4, and other maps."""
+    one, other = (
+        make_model(encoder="early_exit", layers=2, exits=(1, 2), heads=heads, points=points)
+        for heads, points in ((4, 2), (2, 4))
+    )
+    other.load_state_dict(one.state_dict())
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(make_model(encoder="early_exit", layers=2, exits=(1, 2), heads=4, points=2))

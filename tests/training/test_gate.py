@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_bad_recipes(settings: dict[str, Any], says: str) -> None:
 
 
 def test_k_below_the_first_exit_is_refused(easy: Derived) -> None:
-    with pytest.raises(InputError, match="k=1; expected 0 for all exits, or a layer from the first exit, 2, on"):
+    with pytest.raises(InputError, match="k=1; expected 0 for all exits, or a layer from 2, the first, to 6"):
         train_gate(easy, GateRecipe(beta=0.0, k=1))
 
 
@@ -201,3 +202,17 @@ def test_a_gate_of_other_exits_or_another_model_is_refused(model: Segmenter) -> 
     other = TrainedGate(torch.zeros(3, 32), torch.zeros(3), (1, 2, 3), "0" * 16)
     with pytest.raises(InputError, match="the gate was trained for model 0000000000000000, this is"):
         install(other, model)
+
+
+@pytest.mark.parametrize("utility", [[[-0.4, -0.3]], [[0.5, -0.3]]])
+def test_a_negative_utility_weighs_nothing(utility: list[list[float]]) -> None:
+    logits = torch.zeros(1, 2)
+    weighed = [max(0.0, one) for one in utility[0]]
+    assert gate_loss(logits, torch.tensor(utility), "u_ce") == pytest.approx(sum(weighed) * np.log(2))
+
+
+def test_trained_gates_leave_earlier_where_a_layer_costs_more(easy: Derived) -> None:
+    """Acceptance of step C: the trained gate's mean exit falls with beta, within 0.1 layer, as its targets' does."""
+    means = [train_gate(easy, GateRecipe(beta)).choose(easy).mean() for beta in (0.0, 0.001, 0.005, 0.02, 0.1)]
+    assert all(after <= before + 0.1 for before, after in itertools.pairwise(means))
+    assert means[0] > means[-1] + 1

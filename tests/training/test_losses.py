@@ -13,9 +13,11 @@ from effbench.data.embedded_categories import CATEGORIES
 from effbench.data.memory import InMemory
 from effbench.data.transforms import Target
 from effbench.encoders.registry import registered, setting_defaults
+from effbench.errors import InputError
 from effbench.models.mask2former_decoder import Prediction
 from effbench.models.segmenter import Segmenter
 from effbench.training.criterion import CriterionSettings, SetCriterion
+from effbench.training.losses import TrainingLosses
 from effbench.training.trainer import PixelClassifier, Recipe, StepReport, Trainer
 
 CLASSES = len(CATEGORIES)
@@ -140,3 +142,9 @@ def test_no_loss_takes_the_name_of_the_progress(
     """Reports of steps are passed on as done=, total=, phase= beside the losses."""
     (report,) = train(make_model(), tiny_data, make_recipe(steps=1))
     assert not {"done", "total", "phase", "event"} & report.losses.keys()
+
+
+def test_an_exit_loss_is_for_encoders_with_exits(make_model: Callable[..., Segmenter]) -> None:
+    model = make_model()
+    with pytest.raises(InputError, match=r"exit_loss='weighted' and .*, which has no exits; expected early_exit"):
+        TrainingLosses(model, PixelClassifier(8, 4), SetCriterion(4), 1.0, exit_loss="weighted")
