@@ -12,8 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from effbench.report.early_exit_costs import gmacs_at
-from effbench.report.table import GIGA, places
+from effbench.report.table import GIGA, measured, places
 from effbench.study.cell import Cell
 from effbench.study.record import Record
 
@@ -23,23 +22,30 @@ UTILITY_BETAS = (0.0, 0.001, 0.005, 0.02)
 
 
 def draw(records: Sequence[Record], system: str, path: Path) -> bool:
-    """The three figures of `system` side by side into `path`; False, and no file, without a derived data set.
+    """The figures of `system` side by side into `path`; False, and no file, without a derived data set.
 
-    Left: images by their best exit, the paper's figure 2. Middle: mean utility of the exits, its figure 4. Right: PQ
-    against MACs of fixed exits, of gates, of chance and of the oracle, its figure 5.
+    Left: images by their best exit, the paper's figure 2. Middle: mean utility of the exits, its figure 4. Right, where
+    the exits' MACs are counted: PQ against MACs of fixed exits, of gates, of chance and of the oracle, its figure 5.
     """
     path.unlink(missing_ok=True)
     own = [r for r in records if r.status == "ok" and Cell.from_json(r.cell).system == system]
     derived = next((r for r in own if r.probe == "derivation"), None)
     if derived is None:
         return False
+    cell = Cell.from_json(derived.cell)
+    counted = {
+        str(r.cell["options"]["exit"]): r.detail["papers"]["encoder"] / GIGA
+        for r in own
+        if r.probe == "macs" and r.cell["width"] and "exit" in r.cell["options"]
+    }
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
-        canvas = Figure(figsize=(17, 4.6), layout="constrained")
-        left, middle, right = canvas.subplots(1, 3)
+        canvas = Figure(figsize=(17 if counted else 11, 4.6), layout="constrained")
+        left, middle, *right = canvas.subplots(1, 3 if counted else 2)
         _best_exits(left, derived.detail["best_exits"])
         _utility(middle, {int(layer): pq for layer, pq in derived.detail["mean_pq"]["train"].items()})
-        _trade_off(right, own, [r for r in records if r.probe == "quality" and r.status == "ok"])
-        canvas.suptitle(f"{system}, narrow model on the embedded set", fontsize=10)
+        for axis in right:
+            _trade_off(axis, own, _alone(records, cell), counted)
+        canvas.suptitle(f"{system}, width {cell.width.get('dim', 'as published')}, {cell.dataset}", fontsize=10)
         canvas.savefig(path, dpi=150)
     return True
 
@@ -64,46 +70,45 @@ def _utility(axis: Axes, mean_pq: Mapping[int, float]) -> None:
     axis.legend(frameon=False)
 
 
-def _trade_off(axis: Axes, own: Sequence[Record], quality: Sequence[Record]) -> None:
-    counted = {
-        r.cell["options"]["exit"]: r.detail["papers"]["encoder"] / GIGA
-        for r in own
-        if r.probe == "macs" and r.cell["width"] and "exit" in r.cell["options"]
-    }
-    if len(counted) < 2:
-        return
+def _trade_off(axis: Axes, own: Sequence[Record], alone: Mapping[str, float], counted: Mapping[str, float]) -> None:
+    """`alone`: PQ of models that were trained with so many layers. `counted`: exit -> encoder's GMACs."""
     fixed = next((r for r in own if r.probe == "exits" and _weighted(r)), None)
     if fixed is not None:
-        pqs = {int(layer): found["all"]["pq"] for layer, found in fixed.detail["exits"].items()}
-        axis.plot([counted[k] for k in pqs], list(pqs.values()), marker="s", label="fixed exits, trained for all")
+        exits = fixed.detail["exits"]
+        every = [exits[k]["all"]["pq"] for k in exits]
+        axis.plot([counted[k] for k in exits], every, marker="s", label="fixed exits, trained for all")
     gates = sorted((r for r in own if r.probe == "gate" and _plain(r)), key=lambda r: r.detail["recipe"]["beta"])
-    depths = [r.detail["value"]["dataset"]["mean_exit"] for r in gates]
-    cost = [gmacs_at(depth, counted) for depth in depths]
-    for name, look in (("gate", "o"), ("random", "x"), ("oracle", "^")):
-        values = [r.detail["value"]["dataset"][name]["value"] for r in gates]
-        axis.plot(
-            cost, values, look, label={"gate": "gate", "random": "its exits by chance"}.get(name, "oracle of its depth")
-        )
+    values = [r.detail["value"]["dataset"] for r in gates]
+    cost = [_cost(r.detail["chosen"]["val"]["images"], counted) for r in gates]
+    axis.plot(cost, [value["gate"]["value"] for value in values], "o", label="gates, with their beta")
+    axis.plot(cost, [value["random"]["value"] for value in values], "x", label="their exits by chance")
+    oracle = [_cost(value["oracle_exits"], counted) for value in values]
+    axis.plot(oracle, [value["oracle"]["value"] for value in values], "^", label="oracle, no deeper than a gate")
     for place, (gate, x) in enumerate(zip(gates, cost, strict=True)):
         y = gate.detail["value"]["dataset"]["gate"]["value"]
         above = 6 if place % 2 else -12  # gates of large betas stand close together
         axis.annotate(f"{gate.detail['recipe']['beta']:g}", (x, y), (0, above), textcoords="offset points", fontsize=7)
-    alone = {
-        Cell.from_json(place[0].cell).settings["layers"]: np.mean([r.detail["all"]["pq"] for r in place])
-        for place in places(quality)
-        if "layers" in place[0].cell["settings"]
-    }
-    known = [k for k in sorted(alone) if k in counted]
+    known = [k for k in counted if k in alone]
     if known:
-        axis.plot(
-            [counted[k] for k in known],
-            [alone[k] for k in known],
-            marker="D",
-            ls=":",
-            label="trained with so many layers",
-        )
+        pqs, gmacs = [alone[k] for k in known], [counted[k] for k in known]
+        axis.plot(gmacs, pqs, marker="D", ls=":", label="trained with so many layers")
     axis.set(xlabel="encoder GMACs per image (papers' convention)", ylabel="PQ on the validation images, %")
     axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+
+
+def _cost(images: Mapping[str, int], counted: Mapping[str, float]) -> float:
+    """Mean GMACs of images that leave at exits so many each."""
+    return sum(number * counted[exit] for exit, number in images.items()) / sum(images.values())
+
+
+def _alone(records: Sequence[Record], cell: Cell) -> dict[str, float]:
+    """Layers -> PQ of models of the base that were trained with so many and have no exits, mean over seeds."""
+    found = {}
+    for place in places(measured(records, "quality")):
+        other = Cell.from_json(place[0].cell)
+        if other.encoder == cell.settings["base"] and "layers" in other.settings:
+            found[str(other.settings["layers"])] = float(np.mean([r.detail["all"]["pq"] for r in place]))
+    return found
 
 
 def _weighted(record: Record) -> bool:

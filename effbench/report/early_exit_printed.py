@@ -20,6 +20,8 @@ from effbench.study.record import Record
 
 TABLES = ("T1", "T2", "T3", "T4", "T6", "T8", "S-T1", "S-T2")
 EXITS = "T5"
+OF_BACKBONES = ("T6", "T8")
+"""Tables of backbones that nothing was trained on here: our exits stand for the costs alone."""
 QUALITY = ("pq", "miou_p", "ap_p")
 COSTS = ("gflops_total", "gflops_encoder")
 LOSSES = {"hard-CE": "hard_ce", "u-CE": "u_ce", "soft-CE": "soft_ce", "soft-MSE": "soft_mse"}
@@ -78,7 +80,7 @@ def _row(row: str, cells: Mapping[str, Claim], ours: Mapping[str, float], line: 
         "row": row.split("/", 2)[-1],
         "data": first.dataset,
         "PQ, mIoU_p, AP_p in print": ", ".join(printed[metric] for metric in QUALITY),
-        "ours": ", ".join(f"{ours[metric]:.1f}" for metric in QUALITY),
+        "ours": "-" if first.table in OF_BACKBONES else ", ".join(f"{ours[metric]:.1f}" for metric in QUALITY),
         "GFLOPs in print, total / encoder": " / ".join(printed[metric] for metric in COSTS),
         "its mean exit": implied,
         "our mean exit": f"{exit:.2f}",

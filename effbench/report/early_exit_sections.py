@@ -15,20 +15,20 @@ from effbench.report import (
     early_exit_printed,
 )
 from effbench.report.markdown import markdown, section
+from effbench.report.table import measured
+from effbench.study.cell import Cell
 from effbench.study.record import Record
 from effbench.study.suite import Published
 
-EXITS, IMAGES = "exits.png", "images.png"
+EXITS, IMAGES = "exits", "images"
+"""Beginnings of the figures' file names; the base's name follows."""
 
 
-def sections(records: Sequence[Record], published: Sequence[Published], system: str, folder: Path) -> list[str]:
-    """Markdown of what a study of early exit has found, with the figures of `system` in `folder`; of others nothing."""
+def sections(records: Sequence[Record], published: Sequence[Published], folder: Path) -> list[str]:
+    """Markdown of what a study of early exit has found, with a system's figures in `folder`; of others nothing."""
     claims = read()
-    drawn = early_exit_figures.draw(records, system, folder / EXITS)
-    shown = early_exit_images.draw(records, system, folder / IMAGES)
     return [
-        f"![Best exits, utility, and quality against cost]({EXITS})" if drawn else "",
-        f"![Images, and where they left]({IMAGES})" if shown else "",
+        *_figures(records, folder),
         *section(
             "Quality at every exit",
             "PQ in percent on the validation images, mean over seeds (lowest to highest). `weighted`: the loss of "
@@ -56,16 +56,22 @@ def sections(records: Sequence[Record], published: Sequence[Published], system: 
         *section(
             "Gates",
             "One linear layer each, trained on the derived data set (step C): mean exit of the targets and of the "
-            "choices, and PQ in percent of the choices on validation images.",
+            f"choices, and PQ in percent of the choices on validation images. {early_exit_gates.monotony(records)}",
             early_exit_gates.gates_table(records),
         ),
         *section(
             "What the gate is worth",
             f"{early_exit_gates.verdict(records)} Points of PQ, with 95% bootstrap intervals over the validation "
-            "images. Random: the gate's own exits dealt to the images by chance. Neighbouring fixed exits: the two "
-            "around the gate's mean exit, in proportion. The oracle knows every image's PQ, goes no deeper than the "
-            "gate on average, and maximises the mean PQ of an image, in which the share is measured. A 95% interval "
-            "misses once in twenty times, and gates are many.",
+            "images, of one model and one seed of the gate: a 95% interval misses once in twenty times, and gates are "
+            "many. First against fixed exits, paired. `elsewhere`: images that do not leave after the gate's commonest "
+            "exit. The neighbouring exits are the two around the gate's mean exit, in proportion.",
+            early_exit_gates.fixed_table(records),
+        ),
+        *section(
+            "Against chance and an oracle",
+            "Random: the gate's own exits dealt to the images by chance. The oracle knows every image's PQ, goes no "
+            "deeper than the gate on average, and maximises the mean PQ of an image, in which its gain and the share "
+            "are measured; no share is named where that gain is not surely above zero.",
             early_exit_gates.value_table(records),
         ),
         *section(
@@ -86,8 +92,8 @@ def sections(records: Sequence[Record], published: Sequence[Published], system: 
         *section(
             "Why time saved is not MACs saved",
             "Of the ledger's encoders: what a GMAC takes on average, and what one takes in the layers that the gate "
-            "left out. Where these run slower per MAC than the rest (projections, pixel embedding), more time than MACs is "
-            "saved; the gate, its wait included, takes its share back.",
+            "left out. Where these run slower per MAC than the rest (projections, pixel embedding), more time than "
+            "MACs is saved; the gate, its wait included, takes its share back.",
             early_exit_costs.rates_table(records),
         ),
         *section(
@@ -98,7 +104,7 @@ def sections(records: Sequence[Record], published: Sequence[Published], system: 
         ),
         *section(
             "What the steps take",
-            "Of the model that gates are of, one thread. Step B is zero where it was found in the cache.",
+            "Of the model that gates are of. Step B is zero where it was found in the cache.",
             early_exit_costs.steps_table(records),
         ),
         *section(
@@ -112,6 +118,21 @@ def sections(records: Sequence[Record], published: Sequence[Published], system: 
             early_exit_costs.implied_table(records, published),
         ),
     ]
+
+
+def _figures(records: Sequence[Record], folder: Path) -> list[str]:
+    """Every system's two figures; what an earlier report drew is gone."""
+    for old in (*folder.glob(f"{EXITS}*.png"), *folder.glob(f"{IMAGES}*.png")):
+        old.unlink()
+    found = []
+    derived = {Cell.from_json(r.cell).system: Cell.from_json(r.cell) for r in measured(records, "derivation")}
+    for system, cell in derived.items():
+        name = cell.settings["base"]
+        if early_exit_figures.draw(records, system, folder / f"{EXITS}-{name}.png"):
+            found.append(f"![Best exits, utility, and quality against cost: {name}]({EXITS}-{name}.png)")
+        if early_exit_images.draw(records, system, folder / f"{IMAGES}-{name}.png"):
+            found.append(f"![Images, and where they left: {name}]({IMAGES}-{name}.png)")
+    return found
 
 
 def _printed(records: Sequence[Record], claims: Sequence[Claim]) -> list[str]:

@@ -73,7 +73,7 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             "finding them is worth. `twins`: touching things of one class. `thin`: small things of thin lines.",
             quality.parts_table(shown),
         ),
-        *early_exit_sections.sections(shown, suite.published, plan.baseline, folder),
+        *early_exit_sections.sections(shown, suite.published, folder),
         *section(
             "Multiply-accumulates of all systems",
             "GMACs per image in the papers' convention, encoder / total; coco is the exact mean over val2017's image "

@@ -238,8 +238,11 @@ def gate_detail() -> Callable[..., dict[str, Any]]:
     def estimate(value: float, spread: float = 1.0) -> dict[str, float]:
         return {"value": value, "low": value - spread, "high": value + spread}
 
-    def make(recipe: Mapping[str, Any], over_random: float = 0.5, share: float | None = 0.2) -> dict[str, Any]:
-        images = {"mean": 3.4, "images": {"2": 100, "4": 200}}
+    def make(
+        recipe: Mapping[str, Any], over_random: float = 0.5, share: float | None = 0.2, exits: Sequence[int] = (2, 4)
+    ) -> dict[str, Any]:
+        one, *_, other = map(str, exits)
+        images = {"mean": 3.4, "images": {one: 100, other: 200}}
         value = {
             "mean_exit": 3.4,
             "gate": estimate(52.0),
@@ -249,9 +252,12 @@ def gate_detail() -> Callable[..., dict[str, Any]]:
             "over_random": estimate(over_random),
             "over_fixed": {"2": estimate(3.0), "3": estimate(2.0), "4": estimate(-1.5)},
             "over_mix": estimate(0.5),
+            "gain": estimate(2.5),
+            "oracle_exits": {one: 150, other: 150},
             "share": None if share is None else estimate(share, 0.1),
         }
         return {
+            "choices": {"1": str(recipe), "2": over_random},
             "recipe": {"k": 0, "loss": "hard_ce", **recipe},
             "target": {"train": {"mean": 3.1, "images": {}}},
             "chosen": {"train": images, "val": images},

@@ -26,25 +26,49 @@ def test_gates_and_what_they_are_worth(eco: Plan, exit_answer: Answer, gate_deta
     assert rows.loc[0, "of images at each exit"] == "2: 100, 4: 200"
     worth = early_exit_gates.value_table(records)
     assert worth.loc[0, "minus random exits"] == "+0.50 (-0.50 to +1.50)"
-    assert worth.loc[0, "minus the neighbouring fixed exits"] == "+0.50 (-0.50 to +1.50)"
-    assert worth.loc[0, ["better than fixed exits", "worse than fixed exits"]].tolist() == ["2, 3", "4"]
-    assert worth.loc[0, "share of the oracle's gain"] == "+20% (+10% to +30%)"
+    assert worth.loc[0, "the oracle's gain"] == "+2.50 (+1.50 to +3.50)"
+    assert worth.loc[0, "share of it won"] == "+20% (+10% to +30%)"
+    fixed = early_exit_gates.fixed_table(records)
+    assert fixed.loc[0, "PQ minus the neighbouring exits'"] == "+0.50 (-0.50 to +1.50)"
+    assert fixed.loc[0, "minus exit 2's"] == "+3.00 (+2.00 to +4.00)"
+    assert fixed.loc[0, "minus exit 4's"] == "-1.50 (-2.50 to -0.50)" and fixed.loc[0, "elsewhere"] == "33%"
+
+
+def test_a_gate_that_goes_deeper_where_a_layer_costs_more_is_named(
+    eco: Plan, exit_answer: Answer, gate_detail: Detail
+) -> None:
+    records = []
+    for task, target, gate in zip(tasks_of(eco, "gate")[:3], (4.0, 3.0, 2.0), (4.0, 3.0, 3.25), strict=True):
+        detail = gate_detail(dict(task.cell.options["gate"]))
+        detail["target"], detail["chosen"] = {"train": {"mean": target}}, {"train": {"mean": gate}}
+        records.append(exit_answer(task, detail))
+    said = early_exit_gates.monotony(records[::-1])
+    assert said.endswith(f": {suite.M2F.label}: targets never, gates at most 0.25 layers.")
+    assert early_exit_gates.monotony([]) == ""
 
 
 def test_the_verdict_counts_what_the_intervals_say(eco: Plan, exit_answer: Answer, gate_detail: Detail) -> None:
-    tasks = tasks_of(eco, "gate")[:4]
+    """The gates' mean exit is 3.4: exit 3 is the best that is no deeper, 2 points below them with an interval of 1."""
+    tasks = tasks_of(eco, "gate")[:6]
     details = [
         gate_detail({"beta": 0.0}),
         gate_detail({"beta": 0.0}, over_random=2.0),
         gate_detail({"beta": 0.0}, -2.0),
+        gate_detail({"beta": 0.1}, share=None),
+        gate_detail({"beta": 0.0}),  # as the first
+        gate_detail({"beta": 0.2}, over_random=9.0),
     ]
-    details.append(gate_detail({"beta": 0.0}, share=None))
+    details[-1]["chosen"] = {"val": {"mean": 2.0, "images": {"2": 297, "4": 3}}}
     said = early_exit_gates.verdict([exit_answer(task, detail) for task, detail in zip(tasks, details, strict=True)])
     assert said == (
-        f"{suite.M2F.label}, 4 gates: 1 better and 1 worse than the same exits dealt by chance; 0 better and 0 worse "
-        "than the fixed exits beside their mean depth; 3 win a share of the oracle's gain."
+        f"{suite.M2F.label}: 4 different gates of 6 leave at least 5% of the images after another exit than most. Of "
+        "these, 4 are better and 0 worse than the best fixed exit that is no deeper; 0 are better and 0 worse than "
+        "the two fixed exits beside their depth; 1 are better and 1 worse than the same exits dealt by chance; 3 of 3 "
+        "win a share of what an oracle could gain."
     )
     assert early_exit_gates.verdict([]) == ""
+    alone = early_exit_gates.verdict([exit_answer(tasks[0], details[-1])])
+    assert alone.endswith(": 0 different gates of 1 leave at least 5% of the images after another exit than most.")
 
 
 def test_models_are_scored_as_they_run(eco: Plan, exit_answer: Answer) -> None:

@@ -56,6 +56,7 @@ def test_rows_of_every_table_have_one_of_ours(records: list[Record]) -> None:
     found = early_exit_printed.tables(records, CLAIMS)
     counts = {source.removeprefix("ECO-M2F, Table "): len(frame) for source, frame in found.items()}
     assert counts == {"1": 6, "2": 6, "3": 11, "4": 6, "6": 12, "8": 4, "T1": 5, "T2": 4}
+    assert set(found["ECO-M2F, Table 6"]["ours"]) == {"-"} == set(found["ECO-M2F, Table 8"]["ours"])
     losses = found["ECO-M2F, Table T2"]
     assert losses["row"].str.contains("gate_loss").sum() == 3 and set(losses["ours"]) == {"60.0, 65.0, 55.0"}
     fewer = found["ECO-M2F, Table 4"].set_index("row")

@@ -50,16 +50,18 @@ def test_the_page_and_its_figure_can_be_made(
                 )
             )
         elif task.probe == "gate":
-            records.append(exit_answer(task, gate_detail(dict(options["gate"]))))
+            records.append(exit_answer(task, gate_detail(dict(options["gate"]), exits=exits)))
     page.write(tmp_path, suite.SUITE, eco, records, "effbench run eco")
     text = (tmp_path / "README.md").read_text()
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     for title in ("Quality at every exit", "Gates", "What the gate is worth", "What printed costs imply"):
         assert title in headings
     assert "Systems" not in headings and "Multiply-accumulates by component" not in headings
-    assert f"]({early_exit_sections.EXITS})" in text
-    with Image.open(tmp_path / early_exit_sections.EXITS) as image:
-        assert image.width > 2 * image.height
+    for system in suite.SYSTEMS:
+        name = f"{early_exit_sections.EXITS}-{system.settings['base']}.png"
+        assert f"]({name})" in text
+        with Image.open(tmp_path / name) as image:
+            assert image.width > 2 * image.height
 
 
 def test_images_stand_in_columns_with_the_exit_that_each_took(eco: Plan, exit_answer: Answer, tmp_path: Path) -> None:
