@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from effbench.commands import aa, check, compare, derive, doctor, evaluate, gate, profile, train
+from effbench.commands import aa, check, claims, compare, derive, doctor, evaluate, gate, profile, train
 from effbench.commands.options import DataRoot, Json, Limit, Settings, System
 from effbench.encoders.contract import SettingError
 from effbench.errors import InputError
@@ -236,6 +236,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gate": gate.gate,
     "aa": aa.aa,
     "check": check.check,
+    "claims": claims.claims,
     "compare": compare.compare,
     "doctor": doctor.doctor,
     "profile": profile.profile,

@@ -74,7 +74,7 @@ def test_list_as_json(effbench: Call) -> None:
     assert answer.last["encoders"].keys() == registered().keys()
     assert answer.last["encoders"]["proscale"]["p"] == [3, 3, 3]
     assert {"r50", "swin_t", "swin_l"} <= set(answer.last["backbones"])
-    assert answer.last["suites"].keys() == {"cityscapes", "coco", "eco"}
+    assert answer.last["suites"].keys() == {"cityscapes", "coco", "eco", "kernels"}
 
 
 def test_list_for_reading(effbench: Call) -> None:

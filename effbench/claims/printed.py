@@ -26,6 +26,41 @@ FAMILY: Mapping[str, str] = {"proscale_forum": "proscale"}
 """Papers that print in another's name; all others print in their own."""
 COSTS = ("gflops_encoder", "gflops_total")
 QUALITY = ("pq", "pq_thing", "pq_stuff", "miou_p", "ap_p", "ap", "ap50", "aps", "apm", "apl", "ap_mask", "ap_box")
+HEADS: Mapping[str, str] = {
+    "pq": "PQ",
+    "pq_thing": "PQ things",
+    "pq_stuff": "PQ stuff",
+    "miou_p": "mIoU_p",
+    "ap_p": "AP_p",
+    "gflops_encoder": "encoder GFLOPs",
+    "gflops_total": "total GFLOPs",
+    "pct_encoder": "encoder, %",
+    "pct_total": "total, %",
+    "fps": "FPS",
+    "params_m": "M parameters",
+    "ap": "AP",
+    "ap50": "AP50",
+    "aps": "APs",
+    "apm": "APm",
+    "apl": "APl",
+    "ap_mask": "AP mask",
+    "ap_box": "AP box",
+    "pct_pq": "PQ, %",
+    "pct_fps": "FPS, %",
+    "pct_latency": "latency, %",
+    "pct_gflops": "GFLOPs, %",
+    "delta_pq": "PQ, difference",
+    "delta_ap": "AP, difference",
+    "delta_ap_p": "AP_p, difference",
+    "delta_fps": "FPS, difference",
+    "delta_gflops": "GFLOPs, difference",
+    "share_encoder": "the encoder's share",
+    "share_pq": "PQ, share",
+    "share_tokens": "tokens, share",
+    "share_gpu_hours": "GPU hours, share",
+    "gflops_trc": "GFLOPs of recalibration",
+}
+"""Metric -> what a table calls it."""
 WITHOUT_DECIMALS = 100
 """From here on some columns are printed without decimals, or with zeros in their place."""
 

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from effbench.claims.counting import gated
+from effbench.claims.printed import COSTS, read
 from effbench.probes import macs
 from effbench.probes.base import Context
-from effbench.study.cell import Cell
-from effbench.study.suite import Options, Published, find_suite
+from effbench.study.cell import Cell, tuples
+from effbench.study.suite import Options, Published, System, find_suite
+from effbench.suites.printed import GATED
 from effbench.suites.systems import COUNTED, RT, RT_FUSED_NO_CONV
 
 Key = tuple[str, str, str]
@@ -69,6 +72,24 @@ def test_every_printed_column_has_rows(suite: str) -> None:
         rows = [row for row in found.published if row.metric == column.printed]
         rows = [row for row in rows if column.size in (None, row.size) and column.backbone in (None, row.backbone)]
         assert rows, column.title
+
+
+def test_every_row_is_one_of_the_ledger(suite: str) -> None:
+    """The ledger holds all that is printed: a row here has its value and input there. A form of RT-M2F has RT-M2F's."""
+    printed = {
+        (System(c.encoder, tuples(c.settings)).label, c.backbone, c.input, f"gmacs_{c.metric[7:]}", c.number)
+        for c in read()
+        if c.metric in COSTS and c.encoder
+    }
+    for row in find_suite(suite).published:
+        system = RT_FUSED_NO_CONV.label if row.system == RT.label else row.system
+        assert (system, row.backbone, row.size, row.metric, row.value) in printed, row
+
+
+def test_every_gated_row_is_one_of_the_ledger() -> None:
+    encoders = [c for c in read() if c.metric == COSTS[0] and gated(c)]
+    printed = {(f"early_exit(base={c.settings['base']})", c.backbone, c.input, c.number) for c in encoders}
+    assert {(row.system, row.backbone, row.size, row.value) for row in GATED} == printed
 
 
 def differences(suite: str) -> Iterator[tuple[Published, float]]:
