@@ -43,6 +43,18 @@ def eco_suite(session: nox.Session) -> None:
 
 
 @nox.session
+def kernels_suite(session: nox.Session) -> None:
+    """Time the operator against its peers on the CPU; options of `effbench run` follow: -- --system cpu."""
+    run(session, "effbench", "run", "kernels", *session.posargs)
+
+
+@nox.session
+def kernels_gpu(session: nox.Session) -> None:
+    """Time the operator against its peers on a GPU, many cells to a process: -- --minutes 8 --profile gpu."""
+    run(session, "python", "-m", "effbench.suites.kernels_gpu", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; options of pytest follow: -- -m slow."""
     run(session, "pytest", *session.posargs)

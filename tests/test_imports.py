@@ -44,10 +44,12 @@ LAYERS = {
         )
     ),
 }
-# Modules of the harness that may do more: one finds suites by name, and doctor asks kernels what can run.
+# Modules of the harness that may do more: one finds suites by name, doctor asks kernels what can run, and peers holds
+# them against other implementations.
 EXCEPTIONS = {
     "effbench.study.suite": Layer(modules=frozenset({"effbench.suites"})),
     "effbench.doctor": Layer(packages=("effbench.kernels",)),
+    "effbench.peers.own": Layer(packages=("effbench.kernels",)),
 }
 
 

@@ -103,10 +103,13 @@ def test_sessions_pass_their_arguments_on(noxfile: ModuleType, monkeypatch: pyte
     monkeypatch.setattr(noxfile, "ENVIRONMENT", tmp_path / "environment")
     session = FakeSession()
     session.posargs = ["--data-root", "X"]  # type: ignore[attr-defined]
-    noxfile.coco_suite(session)
-    program, *arguments = session.commands[-1]
-    assert Path(program) == tmp_path / "environment" / "bin" / "effbench"
-    assert arguments == ["run", "coco", "--data-root", "X"]
+    for suite in ("coco", "cityscapes", "eco", "kernels"):
+        getattr(noxfile, f"{suite}_suite")(session)
+        program, *arguments = session.commands[-1]
+        assert Path(program) == tmp_path / "environment" / "bin" / "effbench"
+        assert arguments == ["run", suite, "--data-root", "X"]
+    noxfile.kernels_gpu(session)
+    assert session.commands[-1][1:] == ("-m", "effbench.suites.kernels_gpu", "--data-root", "X")
 
 
 def test_benchmarks_leave_a_file_of_each_fresh_process(

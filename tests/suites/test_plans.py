@@ -24,7 +24,7 @@ def tasks_of(plan: Plan, *probes: str) -> list[Task]:
 
 
 def test_the_suites_are_found() -> None:
-    assert suites().keys() == {"cityscapes", "coco", "eco"}
+    assert suites().keys() == {"cityscapes", "coco", "eco", "kernels"}
 
 
 def test_no_two_tasks_are_the_same_measurement(plan: Plan) -> None:

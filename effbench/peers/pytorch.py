@@ -1,0 +1,31 @@
+"""The pure PyTorch of transformers, which its Deformable DETR and Mask2Former run where no kernel is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from torch import Tensor
+
+from effbench.peers.contract import Implementation, Peer, Shapes, table
+
+
+def peers() -> dict[str, Peer]:
+    """`transformers`, of the version that is installed."""
+    return {"transformers": Peer(_load, absent=_absent, package="transformers")}
+
+
+def _absent() -> str | None:
+    return None if importlib.util.find_spec("transformers") else "transformers is not installed"
+
+
+def _load() -> Implementation:
+    from transformers.models.deformable_detr.modeling_deformable_detr import MultiScaleDeformableAttention
+
+    module = MultiScaleDeformableAttention()
+
+    def op(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+        sizes, starts = table(tuple(shapes), value.device)
+        # grid_sample takes one dtype, and these models convert all they have to the value's
+        return module(value, sizes, list(shapes), starts, locations.to(value.dtype), weights.to(value.dtype), 64)
+
+    return Implementation(op)

@@ -1,0 +1,104 @@
+"""Clocks for one operator: from cold caches, from warm ones, and as a CUDA graph; and what a copy attains beside it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+
+from effbench.errors import InputError
+from effbench.probes import roofline
+from effbench.probes.clocks import Clock, CudaClock, HostClock, Run, Sample, clock
+from effbench.probes.modes import capture
+from effbench.probes.warm_up import warm_up
+
+TEMPERATURES = ("hot", "cold", "graph")
+CALLS = 10
+"""In one CUDA graph, so that the events around a short kernel weigh little."""
+FLUSHED = 2**28
+"""Bytes written between runs that shall find cold caches: more than any cache holds."""
+RUNS = 11
+
+_AHEAD = 1.5
+
+
+class Cold:
+    """Another clock's times of runs that find nothing in the caches: a large buffer is written before each."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.own = device, clock(device)
+        self.buffer = torch.empty(FLUSHED, dtype=torch.uint8, device=device)
+
+    def time(self, run: Run) -> Sample:
+        """One run by the host's clock, and on CUDA another by the device's, launched while the device is kept busy."""
+        self.buffer.zero_()
+        host = HostClock(self.device).time(run)
+        if not isinstance(self.own, CudaClock):
+            return host
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(int(_AHEAD * host.host * self.own.cycles_per_second))
+        self.buffer.zero_()
+        begin.record()
+        run()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        return Sample(host.at, host.host, begin.elapsed_time(end) / 1000)
+
+
+class Replayed:
+    """The device's clock of `CALLS` runs in one CUDA graph, as times of one run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.own = clock(device)
+        self.replays: dict[int, Run] = {}
+
+    def time(self, run: Run) -> Sample:
+        """One replay; the graph is captured when a run is first met."""
+        if id(run) not in self.replays:
+            self.replays[id(run)] = capture(lambda: [run() for _ in range(CALLS)])
+        sample = self.own.time(self.replays[id(run)])
+        device = None if sample.device is None else sample.device / CALLS
+        return Sample(sample.at, sample.host / CALLS, device)
+
+
+def timer(temperature: str, device: torch.device) -> Clock:
+    """The clock of a temperature of `TEMPERATURES`; InputError for another, and for graph on a CPU."""
+    clocks: dict[str, Callable[[torch.device], Clock]] = {"hot": clock, "cold": Cold, "graph": Replayed}
+    if temperature not in clocks:
+        raise InputError(f"temperature {temperature!r}; expected one of {', '.join(TEMPERATURES)}")
+    if temperature == "graph" and device.type != "cuda":
+        raise InputError(f"temperature graph on {device}; expected a CUDA device, leave it out")
+    return clocks[temperature](device)
+
+
+def samples(run: Run, temperature: str, device: torch.device, wanted: int, least_s: float) -> list[Sample]:
+    """`wanted` samples after a warm-up of at least `least_s` seconds. Raises RuntimeError where there is no graph."""
+    own = timer(temperature, device)
+    warm_up(lambda: own.time(run).host, least_s)
+    return [own.time(run) for _ in range(wanted)]
+
+
+@lru_cache(maxsize=8)
+def copy_rate(device: torch.device, size: int | None = None) -> float:
+    """Bytes per second, read and written, of a copy: of more than caches hold, or of `size` bytes again and again.
+
+    Median; measured once in a process.
+    """
+    length = roofline.COPIED if size is None else size
+    source = torch.ones(length, dtype=torch.uint8, device=device)
+    target, own = torch.empty_like(source), clock(device)
+
+    def once() -> float:
+        sample = own.time(lambda: target.copy_(source))
+        return sample.host if sample.device is None else sample.device
+
+    warm_up(once)
+    return 2 * length / statistics.median(once() for _ in range(RUNS))
+
+
+def elapsed(began: float) -> float:
+    """Seconds since `began`, a `time.perf_counter`."""
+    return round(time.perf_counter() - began, 3)
