@@ -30,6 +30,8 @@ class Verdict:
         like_for_like: our number where all systems are comparable: over the data set's validation images.
         mean_exit: of a gated row, the mean layer after which images leave, as its encoder's cost implies.
         records: behind the numbers.
+        kind: of a number that the print's own cells or our counts show wrong, its kind in `contradiction.KINDS`.
+        proof: of a cost that is not reproduced, what shows that the print and not our count is wrong, or open.
     """
 
     verdict: str
@@ -38,6 +40,8 @@ class Verdict:
     like_for_like: float | None = None
     mean_exit: float | None = None
     records: tuple[Record, ...] = ()
+    kind: str = ""
+    proof: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Book:
         """Whether `value` rounds to the printed number; of a number that is only about, to within a whole digit."""
         step = self.steps[claim.id]
         return abs(value - claim.number) <= (step if "~" in claim.about else step / 2) + EPSILON
+
+    def slack(self, claim: Claim) -> float:
+        """What a printed cost may be off by: half a unit of its last digit or `CLOSE`, whichever is more."""
+        half = self.steps[claim.id] / 2
+        return max(half, CLOSE * claim.number) if claim.metric in COSTS else half
 
     def agrees(self, claim: Claim, ours: float) -> bool:
         """Whether our count rounds to the printed one or is within `CLOSE` of it."""

@@ -14,7 +14,6 @@ from effbench.claims.same import row_key
 
 RESTS_APART = 2 * CLOSE
 """Share of the total by which rests must differ to be told apart: each may be off by `CLOSE`."""
-STATED_SIZE = "800x1333"
 LESS = 0.95
 """A cost is lower than another when it is less than this share of it."""
 
@@ -24,7 +23,6 @@ def among_costs(book: Book, verdicts: Mapping[str, Verdict]) -> Iterator[Contrad
     yield from _rests(book)
     yield from _gated_totals(book, verdicts)
     yield from _same_encoder(book)
-    yield from _another(book, verdicts)
     yield from _two_names(book)
     yield from _inputs(book)
     yield from _wrong_way(book)
@@ -87,14 +85,6 @@ def _same_encoder(book: Book) -> Iterator[Contradiction]:
                 yield Contradiction("same encoder", (one.id, other.id), says)
 
 
-def _another(book: Book, verdicts: Mapping[str, Verdict]) -> Iterator[Contradiction]:
-    for claim in book.claims:
-        reason = verdicts[claim.id].reason
-        if claim.metric in COSTS and costs.PROOF in reason:
-            says = f"{title(claim.id)}, {claim.value}:{reason.rpartition(';')[2]}"
-            yield Contradiction("another's number", (claim.id,), says, ())
-
-
 def _two_names(book: Book) -> Iterator[Contradiction]:
     """Rows of one paper that print the same PQ and costs under other names: one of the names is not theirs."""
     whole = [row for row in book.rows.values() if {"pq", *COSTS} <= row.keys()]
@@ -125,11 +115,6 @@ def _inputs(book: Book) -> Iterator[Contradiction]:
                 shown.append(f"{costs.input_name(size, group[0].metric)}: {names}")
             says = f"{group[0].source} (stated: {group[0].input_stated or 'nothing'}): {'; '.join(shown)}"
             yield Contradiction("inputs", tuple(c.id for c in group), says)
-    stated = [c for c in counted if "1333" in c.input_stated and c.encoder == "mask2former" and c.metric == COSTS[0]]
-    for claim in stated[:1]:
-        fixed = book.cost(claim, STATED_SIZE, claim.metric)
-        says = f"{title(claim.id)}, {claim.value}: an input of {STATED_SIZE}, read as a size, would count {fixed:.2f}"
-        yield Contradiction("inputs", (claim.id,), says)
 
 
 def _wrong_way(book: Book) -> Iterator[Contradiction]:
@@ -180,11 +165,12 @@ def _slower(book: Book) -> Iterator[Contradiction]:
 
 def _fixed_exits(book: Book, verdicts: Mapping[str, Verdict]) -> Iterator[Contradiction]:
     """The gate's PQ against the line through the PQ of the same model's fixed exits beside its mean exit."""
-    fixed: dict[tuple[str, str], dict[int, float]] = {}
+    fixed: dict[tuple[str, str], dict[int, Claim]] = {}
     for claim in book.claims:
         if claim.metric == "pq" and claim.conditions.get("training") == "WSD":
             layer = int(claim.conditions["exit_layer"])
-            fixed.setdefault((claim.dataset, claim.backbone), {})[layer] = claim.number
+            fixed.setdefault((claim.dataset, claim.backbone), {})[layer] = claim
+    said = set()
     for row in book.rows.values():
         encoder, pq = row.get(COSTS[0]), row.get("pq")
         if encoder is None or pq is None or not gated(encoder) or encoder.table not in ("T3", "T4"):
@@ -193,7 +179,12 @@ def _fixed_exits(book: Book, verdicts: Mapping[str, Verdict]) -> Iterator[Contra
         if exits is None or depth is None or not min(exits) <= depth <= max(exits):
             continue
         below = min(int(depth), max(exits) - 1)
-        line = exits[below] + (depth - below) * (exits[below + 1] - exits[below])
-        if pq.number <= line:
+        low, high = exits[below], exits[below + 1]
+        line = low.number + (depth - below) * (high.number - low.number)
+        # the line is as good as its ends, which are rounded as the gate's PQ is
+        rounding = (book.steps[pq.id] + max(book.steps[low.id], book.steps[high.id])) / 2
+        key = pq.dataset, pq.backbone, pq.value, encoder.value
+        if pq.number + rounding < line and key not in said:
+            said.add(key)
             says = f"{title(pq.row)}: PQ {pq.value} at mean exit {depth:.2f}, where fixed exits give {line:.2f}"
             yield Contradiction("fixed exits", (pq.id, encoder.id), says)

@@ -28,12 +28,12 @@ from effbench.claims.counting import (
     gated,
 )
 from effbench.claims.printed import COSTS, Claim
+from effbench.claims.same import cell_key
 from effbench.probes.mac_sizes import size_protocol
 from effbench.report.early_exit_costs import implied_exit
 from effbench.study.record import Record
 
 MASKCONVER = "maskconver"
-PROOF = "the number is our count of"
 EXIT_MARGIN = 0.02
 """Layers by which an implied mean exit may lie outside the exits: what rounding in print can do."""
 
@@ -68,7 +68,7 @@ def _counted(book: Book, claim: Claim) -> Verdict:
             f"the encoder is counted on {SAME_WIDTHS[claim.backbone]}'s widths, which are the same; the total is not: "
             "timm's MViTv2-T attends globally, the papers' in windows"
         )
-        return Verdict(NOT_COMPARABLE, reason)
+        return Verdict(NOT_COMPARABLE, reason, proof="effbench has not this backbone's form")
     records = tuple(book.counts.get(cell_of(claim, size)) for size in _sizes(claim))
     where = input_name(claim.input, claim.metric)
     if claim.backbone in SAME_WIDTHS:
@@ -80,7 +80,16 @@ def _counted(book: Book, claim: Claim) -> Verdict:
     if book.agrees(claim, ours):
         how = "to the digits in print" if book.follows(claim, ours) else f"{_off(claim, ours)} off"
         return Verdict(REPRODUCED, f"{say}: {how}", ours, alike, records=records)
-    return Verdict(CONTRADICTED, f"{reason}{_proof(book, claim)}", ours, alike, records=records)
+    if "quoted" in claim.conditions:
+        say = f"{alike:.2f} here over val2017; quoted from {claim.conditions['quoted']}, and not of the caption's input"
+        over = book.counts.get(cell_of(claim, LIKE_FOR_LIKE[claim.dataset]))
+        return Verdict(NOT_COMPARABLE, say, alike, alike, records=(over,))
+    kind, proof = _proof(book, claim)
+    return Verdict(CONTRADICTED, _joined(reason, proof), ours, alike, records=records, kind=kind, proof=proof)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _sizes(claim: Claim) -> tuple[str, ...]:
@@ -96,18 +105,16 @@ def _inferred(
 ) -> Verdict:
     """RT-M2F: no code, and no word on how RT-DETR's encoder was put under the decoder."""
     if claim.metric == "gflops_encoder":
-        say = (
-            f"{reason}; under-specified: of the forms that fit (branches fused, no 3x3 output convolution) the closest"
-        )
-        return Verdict(NOT_COMPARABLE, say, ours, alike, records=records)
+        proof = "under-specified: of the forms that fit (branches fused, no 3x3 output convolution) the closest"
+        return Verdict(NOT_COMPARABLE, f"{reason}; {proof}", ours, alike, records=records, proof=proof)
     encoder, rest = book.rows[claim.row].get(COSTS[0]), _rest(book, claim, claim.input)
     if encoder is None:
-        return Verdict(NOT_COMPARABLE, f"{reason}; under-specified", ours, alike, records=records)
-    say = (
-        f"{reason}; backbone, decoder and the rest cost {rest:.2f} with any encoder at this input, and the row leaves "
-        f"{claim.number - encoder.number:.2f} for them"
+        return Verdict(NOT_COMPARABLE, f"{reason}; under-specified", ours, alike, records=records, proof="no encoder")
+    proof = (
+        f"backbone, decoder and the rest cost {rest:.2f} with any encoder at this input, and the row leaves "
+        f"{claim.number - encoder.number:.2f} for them, unless RT-M2F also changes the decoder"
     )
-    return Verdict(CONTRADICTED, say, ours, alike, records=records)
+    return Verdict(CONTRADICTED, f"{proof}; {reason}", ours, alike, records=records, proof=proof)
 
 
 def _gated(book: Book, claim: Claim) -> Verdict:
@@ -134,7 +141,7 @@ def _gated(book: Book, claim: Claim) -> Verdict:
     # the encoder in print is rounded, too
     if book.agrees(claim, ours) or abs(ours - claim.number) <= (book.steps[claim.id] + book.steps[encoder.id]) / 2:
         return Verdict(REPRODUCED, f"{say}, at mean exit {depth:.2f}", ours, mean_exit=depth, records=records)
-    say = f"{say}; the row leaves {left:.2f} for it, so that total and encoder disagree (mean exit {depth:.2f})"
+    say = f"{say}: {_off(claim, ours)} off; in print total minus encoder is {left:.2f} (mean exit {depth:.2f})"
     return Verdict(CONTRADICTED, say, ours, mean_exit=depth, records=records)
 
 
@@ -160,21 +167,42 @@ def _reference(book: Book, claim: Claim) -> Claim | None:
 
 
 def _foreign(book: Book, claim: Claim) -> Verdict:
-    proof = _proof(book, claim) if claim.metric == COSTS[0] else ""
-    return Verdict(NOT_COMPARABLE, f"effbench does not build this {claim.system}; as printed{proof}")
+    found = _another(book, claim) if claim.metric == COSTS[0] else ""
+    return Verdict(NOT_COMPARABLE, _joined(f"effbench does not build this {claim.system}; as printed", found))
 
 
-def _proof(book: Book, claim: Claim) -> str:
-    """What else the printed number is: our count of another row, or an encoder and a rest of different inputs."""
-    found = list(_fits(book, claim))
-    if 0 < len(found) <= 2:
-        return f"; {PROOF} " + " or of ".join(found)
+def _proof(book: Book, claim: Claim) -> tuple[str, str]:
+    """What shows that the print is wrong and not our count, with its kind of contradiction."""
+    found = _another(book, claim)
+    if found:
+        return "another's number", found
     encoder = book.rows[claim.row].get(COSTS[0])
-    if claim.metric == COSTS[1] and claim.encoder and encoder is not None:
+    if claim.metric == COSTS[1] and encoder is not None:
         ours, alike = (_rest(book, claim, size) for size in (claim.input, LIKE_FOR_LIKE[claim.dataset]))
         left = claim.number - encoder.number
         if abs(left - alike) <= 2 * CLOSE * claim.number < abs(left - ours):
-            return f"; less its encoder it leaves {left:.2f}, which is the rest over val2017 ({alike:.2f}): two inputs"
+            over = f"the rest over all of val2017 ({alike:.2f})"
+            return "", f"total minus encoder is {left:.2f}, {over}: total and encoder are of two inputs"
+    return "", _elsewhere(book, claim)
+
+
+def _another(book: Book, claim: Claim) -> str:
+    """Whose count the number is, if it is one's or two's."""
+    found = list(_fits(book, claim))
+    return f"the number is our count of {' or of '.join(found)}" if 0 < len(found) <= 2 else ""
+
+
+def _elsewhere(book: Book, claim: Claim) -> str:
+    """Where print has our count of the same model."""
+    for other in book.claims:
+        if (
+            other.metric == claim.metric
+            and other.input == claim.input
+            and cell_key(book, other) == cell_key(book, claim)
+        ):
+            ours = book.cost(other, other.input, other.metric)
+            if ours is not None and book.agrees(other, ours):
+                return f"wrong in print: {other.source} has {other.value} for the same model"
     return ""
 
 

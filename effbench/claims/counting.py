@@ -1,7 +1,7 @@
 """Our own counts behind the ledger: one record per model and input, made once and kept until its sources change.
 
-A record names the hash of the sources that it was counted with. Where those are others now, the record is stale: it
-answers nothing, and the model is counted anew.
+A record names the hash of the sources and data that it was counted with, and the libraries that build its backbone.
+Where any of these is another now, the record is stale: it answers nothing, and the model is counted anew.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ timm's MViTv2-T attends globally and costs a multiple of the papers', whose rele
 cannot be counted here.
 """
 KERNELS = "effbench.kernels."
+BUILDERS = ("torch", "timm")
+"""Libraries whose layers and backbones are counted: another release may count otherwise."""
 DEPTHS: Mapping[str, tuple[int, int]] = {"mask2former": (2, 6), "lite": (2, 5)}
 """Base of an early-exit encoder -> the first and last layer after which its images may leave."""
 
@@ -81,7 +83,7 @@ class Counts:
         if record is not None and not stale(record):
             return record
         if not self.may_count:
-            state = "missing" if record is None else "stale: its sources have changed"
+            state = "missing" if record is None else f"stale: {_changed(record)}"
             raise LookupError(f"the count of {cell.system} on {cell.backbone} at {cell.size} is {state}")
         self.counting(cell)
         record = measure(cell, probe)
@@ -156,29 +158,52 @@ def measure(cell: Cell, probe: str) -> Record:
 
 
 def as_of_today(record: Record) -> Record:
-    """The record with the hash of today's sources and version: for a caller who knows that the count is the same."""
+    """The record as if made with what is there today: for a caller who knows that the count is the same."""
     source = _sources_of(Cell.from_json(record.cell), record.probe)
-    return replace(record, source=source, probe_version=load_probe(record.probe).VERSION)
+    libraries = {**record.environment, **{name: environment.environment()[name] for name in BUILDERS}}
+    return replace(record, source=source, probe_version=load_probe(record.probe).VERSION, environment=libraries)
 
 
 def stale(record: Record) -> bool:
-    """Whether the sources that the record was counted with, or the probe's version, are others now."""
-    cell = Cell.from_json(record.cell)
-    return record.source != _sources_of(cell, record.probe) or record.probe_version != load_probe(record.probe).VERSION
+    """Whether something that the record's count depends on is another now."""
+    return bool(_changed(record))
+
+
+def _changed(record: Record) -> str:
+    """What the record's count depends on and is another now, in words; "" if nothing is."""
+    if record.source != _sources_of(Cell.from_json(record.cell), record.probe):
+        return "its sources or their data have changed"
+    if record.probe_version != load_probe(record.probe).VERSION:
+        return "its probe has another version"
+    for name in BUILDERS:
+        then, now = (_release(versions[name]) for versions in (record.environment, environment.environment()))
+        if then != now:
+            return f"it was counted with {name} {then}, and {now} is installed"
+    return ""
+
+
+def _release(version: str | None) -> str:
+    """A version without its build: 2.12.0 of 2.12.0+cpu."""
+    return (version or "none").partition("+")[0]
 
 
 def _sources_of(cell: Cell, probe: str) -> str:
-    """Hash of the sources of the probe and of the cell's encoder."""
+    """Hash of the sources of the probe and of the cell's encoder, and of the tables beside them."""
     return _sources((f"effbench.probes.{probe}", *encoder_class(cell.encoder).source_modules(cell.settings)))
 
 
 @cache
 def _sources(modules: tuple[str, ...]) -> str:
-    """As `source_hash`, without the operators' implementations: on shapes alone none of them runs."""
+    """As `source_hash`, with the tables that the sources read (image sizes).
+
+    Without the operators' implementations: on shapes alone none of them runs.
+    """
     digest = hashlib.sha256()
-    for name, path in sorted(closure(modules).items()):
-        if not name.startswith(KERNELS) or name.endswith(".costs"):
-            digest.update(f"{name}\0".encode() + path.read_bytes())
+    counted = {n: path for n, path in closure(modules).items() if not n.startswith(KERNELS) or n.endswith(".costs")}
+    for name, path in sorted(counted.items()):
+        digest.update(f"{name}\0".encode() + path.read_bytes())
+    for table in sorted({table for path in counted.values() for table in path.parent.glob("*.csv")}):
+        digest.update(f"{table.name}\0".encode() + table.read_bytes())
     return digest.hexdigest()[:16]
 
 

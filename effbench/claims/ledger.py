@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from effbench.claims import costs, differences, facts, speed
+from effbench.claims import costs, differences, facts, shares, speed
 from effbench.claims.context import CONTRADICTED, NEEDS_DATA, NOT_COMPARABLE, Book, Verdict
 from effbench.claims.contradiction import Contradiction
 from effbench.claims.contradictions import contradictions
@@ -39,10 +39,14 @@ def build(claims: Sequence[Claim], counts: Counts, runs: Mapping[str, Sequence[R
     verdicts = {claim.id: _verdict(book, claim) for claim in claims}
     found = contradictions(book, verdicts)
     for contradiction in found:
-        for id in contradiction.wrong:
+        for id, remark in contradiction.remarks.items():
             old = verdicts[id]
-            if old.verdict in (NEEDS_DATA, NOT_COMPARABLE):
-                verdicts[id] = replace(old, verdict=CONTRADICTED, reason=contradiction.says)
+            if old.verdict not in (NEEDS_DATA, NOT_COMPARABLE):
+                continue
+            if id in contradiction.wrong:
+                verdicts[id] = replace(old, verdict=CONTRADICTED, reason=remark)
+            else:
+                verdicts[id] = replace(old, reason=f"{old.reason}; {remark}")
     return Ledger(book, verdicts, found)
 
 
@@ -59,8 +63,10 @@ def _verdict(book: Book, claim: Claim) -> Verdict:
     metric = claim.metric
     if metric in COSTS:
         return costs.verdict(book, claim)
-    if metric in differences.FORMULAS or metric == "share_encoder":
+    if metric in differences.FORMULAS:
         return differences.verdict(book, claim)
+    if metric == "share_encoder":
+        return shares.verdict(book, claim)
     if metric == "share_tokens":
         return facts.token_share(claim)
     if metric == "gflops_trc":
@@ -72,5 +78,5 @@ def _verdict(book: Book, claim: Claim) -> Verdict:
     if metric in QUALITY:
         if not claim.encoder or claim.paper == "maskconver":
             return Verdict(NOT_COMPARABLE, f"effbench does not build this {claim.system}; as printed")
-        return Verdict(NEEDS_DATA, "a quality: it takes the data set and the trained weights")
+        return Verdict(NEEDS_DATA, "it takes the data set and the trained weights")
     return facts.verdict(book, claim)

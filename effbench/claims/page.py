@@ -10,32 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from effbench.claims.context import (
-    CONTRADICTED,
-    NEEDS_DATA,
-    NOT_COMPARABLE,
-    REPRODUCED,
-    VERDICTS,
-    Verdict,
-)
-from effbench.claims.contradiction import KINDS
-from effbench.claims.counting import COCO_INPUTS, LIKE_FOR_LIKE, gated
+from effbench.claims.context import CONTRADICTED, NOT_COMPARABLE, REPRODUCED, VERDICTS, Verdict
+from effbench.claims.contradiction import KINDS, OBSERVATIONS
+from effbench.claims.counting import COCO_INPUTS, LIKE_FOR_LIKE
 from effbench.claims.ledger import Ledger
-from effbench.claims.printed import COLUMNS, COSTS, HEADS, PAPERS, QUALITY, Claim
+from effbench.claims.markdown import escaped, table
+from effbench.claims.names import DATA_SETS, INPUTS, Reader, backbone_name, metric_name, system_name
+from effbench.claims.printed import COLUMNS, COSTS, HEADS, PAPERS, Claim
+from effbench.claims.statements import places, statements
+from effbench.claims.summary import GROUPS, MARKS, SETTINGS, counts, introduction, kind_of
 
 ADDED = ("ours", "like_for_like", "mean_exit", "verdict", "reason", "record")
-MARKS: Mapping[str, str] = {REPRODUCED: "✓", CONTRADICTED: "✗", NOT_COMPARABLE: "◇", NEEDS_DATA: ""}
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "GFLOPs": COSTS,
-    "percentages, differences, shares": ("pct_", "delta_", "share_", "speedup", "gflops_trc"),
-    "speed (FPS)": ("fps",),
-    "parameters": ("params_m",),
-    "quality (PQ, mIoU, AP)": QUALITY,
-    "settings and facts": ("",),
-}
-"""Kind of claim -> how its metrics begin; the first that fits."""
 AGAINST = "What the print says against itself"
-COMMAND = "effbench claims --write"
+OBSERVED = "Worth knowing"
+OBSERVED_NOTE = "No faults of the print: what its numbers show beside what it says of them."
 
 
 def as_csv(ledger: Ledger) -> str:
@@ -63,111 +51,74 @@ def added(verdict: Verdict) -> dict[str, str]:
 
 def as_page(ledger: Ledger) -> str:
     """The page, as markdown."""
+    reader = Reader(ledger.book.claims)
+    faults, observations = (list(_contradictions(ledger, reader, observed)) for observed in (False, True))
     parts = [
         "# Every number in print, and what becomes of it",
-        _introduction(ledger),
+        introduction(ledger),
         "## Counts",
-        _counts(ledger),
+        counts(ledger),
         f"## {AGAINST}",
-        "Found by the program from the printed numbers; one by one at the end of this page.",
-        _kinds(ledger),
-        *_papers(ledger),
-        "## One by one: what the print says against itself",
+        "Found by the program from the printed numbers; one by one at the end of this page, where a statement that is "
+        "printed again has one line.",
+        _kinds(ledger, observed=False),
+        *([f"## {OBSERVED}", OBSERVED_NOTE, _kinds(ledger, observed=True)] if observations else []),
+        *_papers(ledger, reader),
+        f"## One by one: {AGAINST[0].lower()}{AGAINST[1:]}",
         "Where a count of ours explains one, it says so.",
-        *_contradictions(ledger),
+        *faults,
+        *([f"## One by one: {OBSERVED.lower()}", *observations] if observations else []),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _introduction(ledger: Ledger) -> str:
-    marks = ", ".join(f"{MARKS[verdict]} {verdict}" for verdict in VERDICTS if MARKS[verdict])
-    return "\n\n".join(
-        [
-            "ECO-M2F (Yao et al. 2024), PRO-SCALE (Aich et al. 2025, with its public reviews) and MaskConver (Rashwan "
-            f"et al. 2023) print {len(ledger.book.claims):,} numbers. Each has one verdict here: {marks}, and without "
-            f"a mark {NEEDS_DATA}. All of them with the reason, our number and the records behind it: "
-            "[claims.csv](claims.csv); our counts: [records.jsonl](claims/records.jsonl).",
-            "One GFLOP in print is one giga multiply-accumulate. Costs are counted again at the input that a row was "
-            "really counted on, which is fixed per row and named in the tables; our count stands behind the mark. It "
-            "is reproduced if it rounds to the digits in print or is within 0.1%. Under coco:firstN the total is the "
-            "mean of val2017's first N images and the encoder is that of the last. *Like for like* is our count over "
-            "the data set's validation images (all 5,000 of COCO val2017; 1024x2048), where that is another input. A "
-            "gated row's encoder says how deep its images went (*mean exit*), and its total is checked against that. "
-            "Percentages are made again from their own cells and from our like-for-like counts. Speeds are compared by "
-            "direction within one run of ours. Systems in *italics* are not built here and stand as printed.",
-            f"Made by `{COMMAND}`; a test fails when it is stale.",
-        ]
-    )
+def _headings(observed: bool) -> dict[str, str]:
+    """Kind -> heading, of faults or of observations alone."""
+    return {kind: heading for kind, heading in KINDS.items() if (kind in OBSERVATIONS) == observed}
 
 
-def _counts(ledger: Ledger) -> str:
-    found: dict[str, Counter[str]] = {name: Counter() for name in GROUPS}
-    for claim in ledger.book.claims:
-        name = next(n for n, starts in GROUPS.items() if claim.metric.startswith(starts))
-        found[name][ledger.verdicts[claim.id].verdict] += 1
-    rows = [{"claims": name, **_row(counts)} for name, counts in found.items()]
-    total = sum(found.values(), Counter())
-    by_paper = []
-    for paper, title in PAPERS.items():
-        own = Counter(ledger.verdicts[c.id].verdict for c in ledger.book.claims if c.paper == paper)
-        by_paper.append({"paper": title, **_row(own)})
-    return "\n\n".join(
-        [_markdown([*rows, {"claims": "**all**", **_row(total)}]), _markdown(by_paper), *_statements(ledger)]
-    )
-
-
-def _row(counts: Mapping[str, int]) -> dict[str, str]:
-    numbers = {f"{MARKS[verdict]} {verdict}".strip(): str(counts.get(verdict, 0)) for verdict in VERDICTS}
-    return {**numbers, "all": str(sum(counts.values()))}
-
-
-def _statements(ledger: Ledger) -> Iterator[str]:
-    """How the costs of ungated and gated rows came out, in a sentence each."""
-    costs = [c for c in ledger.book.claims if c.metric in COSTS and c.encoder and c.input and c.paper != "maskconver"]
-    for name, own in (
-        ("rows without a gate", [c for c in costs if not gated(c)]),
-        ("gated rows", [c for c in costs if gated(c)]),
-    ):
-        tally = Counter(ledger.verdicts[c.id].verdict for c in own)
-        said = ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS if tally[verdict])
-        yield f"GFLOPs of Mask2Former-style {name} that effbench counts: {len(own)}, of which {said}."
-
-
-def _kinds(ledger: Ledger) -> str:
+def _kinds(ledger: Ledger, observed: bool) -> str:
     """How many contradictions there are of each kind, with a link to them."""
     found = Counter(c.kind for c in ledger.contradictions)
     rows = []
-    for kind, heading in KINDS.items():
+    for kind, heading in _headings(observed).items():
         if found[kind]:
             anchor = re.sub(r"[^\w\- ]", "", f"{heading} ({found[kind]})".lower()).replace(" ", "-")
             rows.append({"": f"[{heading}](#{anchor})", "found": str(found[kind])})
-    return _markdown(rows)
+    return table(rows) if rows else ""
 
 
-def _contradictions(ledger: Ledger) -> Iterator[str]:
-    for kind, heading in KINDS.items():
-        own = [c for c in ledger.contradictions if c.kind == kind]
-        if own:
-            yield f"### {heading} ({len(own)})"
-            yield "\n".join(f"- {_escaped(c.says)}" for c in own)
+def _contradictions(ledger: Ledger, reader: Reader, observed: bool) -> Iterator[str]:
+    claims = {claim.id: claim for claim in ledger.book.claims}
+    for kind, heading in _headings(observed).items():
+        own = {c.claims: c for c in ledger.contradictions if c.kind == kind}
+        if not own:
+            continue
+        yield f"### {heading} ({sum(c.kind == kind for c in ledger.contradictions)})"
+        lines, several = [], [c for ids, c in own.items() if len(ids) > 1]
+        for group in statements(ledger.book, [claims[ids[0]] for ids in own if len(ids) == 1]):
+            first, *others = group
+            again = f" (printed again: {places(others, first.paper)})" if others else ""
+            lines.append(f"- {escaped(reader.plain(own[first.id,].says) + again)}")
+        yield "\n".join([*lines, *(f"- {escaped(reader.plain(c.says))}" for c in several)])
 
 
-def _papers(ledger: Ledger) -> Iterator[str]:
+def _papers(ledger: Ledger, reader: Reader) -> Iterator[str]:
     for paper, title in PAPERS.items():
         yield f"## {title}"
         own = [c for c in ledger.book.claims if c.paper == paper]
         tables = dict.fromkeys(c.table for c in own if not c.place)
-        for table in tables:
-            claims = [c for c in own if c.table == table and not c.place]
+        for number in tables:
+            claims = [c for c in own if c.table == number and not c.place]
             yield f"### {claims[0].source.partition(', ')[2]}"
             yield _table(ledger, claims)
-            notes = _notes(ledger, claims)
+            notes = _notes(ledger, reader, claims)
             if notes:
                 yield notes
         text = [c for c in own if c.place]
         if text:
             yield "### In the text and in captions"
-            yield "\n".join(_sentence(ledger, claim) for claim in text)
+            yield from _text(ledger, reader, text)
 
 
 def _table(ledger: Ledger, claims: Sequence[Claim]) -> str:
@@ -175,11 +126,9 @@ def _table(ledger: Ledger, claims: Sequence[Claim]) -> str:
     several = len({c.dataset for c in claims if c.dataset}) > 1
     rows: dict[str, dict[str, str]] = {}
     for claim in claims:
-        row = rows.setdefault(claim.row, {"data set": claim.dataset} if several else {})
-        name = name_of(claim)
-        row.setdefault(
-            "backbone", claim.backbone + (f" ({claim.pretrain})" if claim.pretrain not in ("", "in1k") else "")
-        )
+        row = rows.setdefault(claim.row, {"data set": DATA_SETS.get(claim.dataset, "")} if several else {})
+        name = system_name(claim)
+        row.setdefault("backbone", backbone_name(claim))
         row.setdefault("system", name if claim.encoder else f"*{name}*")
     for id, row in rows.items():
         cells = ledger.book.rows[id]
@@ -187,13 +136,7 @@ def _table(ledger: Ledger, claims: Sequence[Claim]) -> str:
             row[HEADS.get(metric, metric)] = _cell(ledger, cells[metric]) if metric in cells else ""
         row.update(_beside(ledger, cells))
     frame = pd.DataFrame(rows.values()).fillna("")
-    return _markdown(frame.loc[:, (frame != "").any()].to_dict("records"))
-
-
-def name_of(claim: Claim) -> str:
-    """The row's system with whatever tells it from its neighbours."""
-    slug = re.sub(r"\s+", "-", (claim.system or "data").replace("/", "-").replace(" + ", "+"))
-    return (claim.system or "data") + claim.row.rpartition("/")[2].removeprefix(slug)
+    return table(frame.loc[:, (frame != "").any()].to_dict("records"))
 
 
 def _cell(ledger: Ledger, claim: Claim) -> str:
@@ -214,38 +157,57 @@ def _beside(ledger: Ledger, cells: Mapping[str, Claim]) -> dict[str, str]:
     depth = next((v.mean_exit for v in verdicts if v.mean_exit is not None), None)
     differs = costs[0].input in COCO_INPUTS and costs[0].input != LIKE_FOR_LIKE["coco"]
     return {
-        "input": costs[0].input,
+        "input": INPUTS.get(costs[0].input, costs[0].input),
         "like for like": " / ".join(alike) if differs else "",
         "mean exit": "" if depth is None else f"{depth:.2f}",
     }
 
 
-def _notes(ledger: Ledger, claims: Sequence[Claim]) -> str:
+def _notes(ledger: Ledger, reader: Reader, claims: Sequence[Claim]) -> str:
     """Reasons of what is contradicted, and of costs and speeds that are not comparable; alike ones together."""
     said: dict[str, list[str]] = {}
     for claim in claims:
         verdict = ledger.verdicts[claim.id]
         told = claim.metric in (*COSTS, "fps", "params_m") and verdict.verdict == NOT_COMPARABLE and claim.encoder
         if verdict.verdict == CONTRADICTED or told:
-            where = f"{claim.backbone} {name_of(claim)}, {HEADS.get(claim.metric, claim.metric)} {claim.value}"
-            said.setdefault(f"{MARKS[verdict.verdict]} {verdict.reason}", []).append(where)
-    return "\n".join(f"- {_escaped('; '.join(where))}: {_escaped(reason)}" for reason, where in said.items())
+            where = f"{backbone_name(claim)} {system_name(claim)}, {metric_name(claim)} {claim.value}"
+            said.setdefault(f"{MARKS[verdict.verdict]} {reader.plain(verdict.reason)}", []).append(where)
+    return "\n".join(f"- {escaped('; '.join(where))}: {escaped(reason)}" for reason, where in said.items())
 
 
-def _sentence(ledger: Ledger, claim: Claim) -> str:
-    verdict = ledger.verdicts[claim.id]
-    of = " ".join(filter(None, (claim.dataset, claim.backbone, name_of(claim) if claim.system else "")))
-    what = HEADS.get(claim.metric, claim.metric.replace("_", " ")).removesuffix(", %")
-    number = f"{claim.about if claim.about != 'mean' else ''}{claim.value} {claim.unit}".strip()
-    said = ", ".join(filter(None, (claim.place, of, what)))
-    return f"- {_escaped(f'{said}: {number} {MARKS[verdict.verdict]}'.strip())} ({_escaped(verdict.reason)})"
+def _text(ledger: Ledger, reader: Reader, claims: Sequence[Claim]) -> Iterator[str]:
+    """What is contradicted or was made again, statement by statement, and how many others there are."""
+    listed: list[Claim] = []
+    others: list[Claim] = []
+    for claim in claims:
+        verdict = ledger.verdicts[claim.id]
+        again = verdict.verdict == REPRODUCED or (verdict.ours is not None and claim.metric != "fps")
+        shown = verdict.verdict == CONTRADICTED or (again and kind_of(claim) != SETTINGS)
+        (listed if shown else others).append(claim)
+    said = []
+    for group in statements(ledger.book, listed):
+        verdict = ledger.verdicts[group[0].id]
+        what = _statement(group[0])
+        where, mark = places(group, group[0].paper), MARKS[verdict.verdict]
+        said.append(f"- {escaped(f'{what} {mark} ({where}): {reader.plain(verdict.reason)}')}")
+    if said:
+        yield "\n".join(said)
+    if others:
+        tally = Counter((kind_of(c), ledger.verdicts[c.id].verdict) for c in others)
+        unlisted = "; ".join(
+            f"{name}: {', '.join(f'{tally[name, v]} {v}' for v in VERDICTS if tally[name, v])}"
+            for name in GROUPS
+            if any(tally[name, v] for v in VERDICTS)
+        )
+        yield f"Not listed here, with their places in [claims.csv](claims.csv): {unlisted}."
 
 
-def _markdown(rows: Sequence[Mapping[str, object]]) -> str:
-    frame = pd.DataFrame([{k: _escaped(str(v)) for k, v in row.items()} for row in rows]).fillna("")
-    return str(frame.to_markdown(index=False, disable_numparse=True))
-
-
-def _escaped(text: str) -> str:
-    """Text that markdown shows as it is, save for the italics of whole cells."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("~", "\\~")
+def _statement(claim: Claim) -> str:
+    """What a number in the text is of, and the number."""
+    data = DATA_SETS.get(claim.dataset, "")
+    of = " ".join(filter(None, (data, backbone_name(claim), system_name(claim))))
+    unit = (
+        "" if claim.unit in ("GFLOPs", "frames/s", "layers", "") else f"{'' if claim.unit == '%' else ' '}{claim.unit}"
+    )
+    number = f"{claim.about if claim.about != 'mean' else ''}{claim.value}{unit}"
+    return f"{', '.join(filter(None, (of, metric_name(claim))))}: {number}"

@@ -19,7 +19,10 @@ from effbench.study.statistics import AcrossProcesses, across_processes
 PROBE = "components"
 """Whose samples are whole passes, from image to answer."""
 CERTAIN = 2.0
-"""Two systems are told apart when their times differ by more than so many standard deviations of processes."""
+"""Two systems are told apart when their times differ by more than so many standard deviations of processes.
+
+One process has none: it cannot tell anything apart.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,25 @@ def _ranked(claim: Claim, own: Timed, others: list[tuple[Claim, Timed]], run: st
         name = other.row.rpartition("/")[2]
         said = f"{'faster' if claim.number > other.number else 'slower'} than {name}"
         ratio = own.time.median / timed.time.median
-        spread = (own.time.between or 0.0) ** 2 + (timed.time.between or 0.0) ** 2
-        if abs(ratio - 1) <= CERTAIN * spread**0.5:
+        if own.time.between is None or timed.time.between is None:
+            open_.append(f"{said} (timed in one process, which has no spread)")
+        elif abs(ratio - 1) <= CERTAIN * (own.time.between**2 + timed.time.between**2) ** 0.5:
             open_.append(said)
         elif (ratio < 1) == (claim.number > other.number):
             agreed.append(f"{said} (here by {100 * abs(ratio - 1):.0f}% of time)")
         else:
             opposed.append(f"{said} (here the other way, by {100 * abs(ratio - 1):.0f}% of time)")
     ours, records = 1 / own.time.median, own.records
-    tail = f"in {run}; the value itself is of another machine"
+    tail = f"in {run}, on {_machine(records[0])}; the value itself is of another machine"
     if opposed:
         return Verdict(CONTRADICTED, f"direction: {'; '.join(opposed)}, {tail}", ours, records=records)
     if agreed:
         return Verdict(REPRODUCED, f"direction alone: {'; '.join(agreed)}, {tail}", ours, records=records)
     return Verdict(NOT_COMPARABLE, f"{'; '.join(open_)}: not told apart {tail}", ours, records=records)
+
+
+def _machine(record: Record) -> str:
+    """The kind of machine that a record was timed on, with its name."""
+    if record.cell["device"] == "cpu":
+        return f"a CPU ({record.environment['cpu']})"
+    return f"a GPU ({record.environment['gpu']})"

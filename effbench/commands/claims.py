@@ -38,10 +38,11 @@ def claims(
 ) -> None:
     """Hold what the papers print against our counts and against itself.
 
-    Costs are counted again from the sources that are there; a count whose sources have not changed since it was
-    published is read from the folder of results, any other is made now, in about a second.
+    Costs are counted again from the sources that are there; a count whose sources, data, torch and timm have not
+    changed since it was published is read from the folder of results, any other is made now, in about a second.
     """
     from effbench.claims import page, printed
+    from effbench.claims.contradiction import OBSERVATIONS
     from effbench.claims.counting import Counts
     from effbench.claims.counting import write as write_records
     from effbench.claims.ledger import RECORDS, build, runs_in
@@ -71,7 +72,9 @@ def claims(
         answer = {
             "counts": dict(tally),
             "claims": [{**claim.as_row(), **page.added(ledger.verdicts[claim.id])} for claim in chosen],
-            "contradictions": [asdict(found) for found in ledger.contradictions],
+            "contradictions": [
+                {**asdict(found), "observation": found.kind in OBSERVATIONS} for found in ledger.contradictions
+            ],
         }
         print(json.dumps(answer))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from effbench.claims import speed
-from effbench.claims.context import CONTRADICTED, NOT_COMPARABLE, REPRODUCED, Book
+from effbench.claims.context import CONTRADICTED, NOT_COMPARABLE, REPRODUCED, Book, Verdict
 from effbench.claims.counting import Counts, cell_of
 from effbench.claims.printed import Claim, read
 from effbench.study.record import Record
@@ -30,11 +30,19 @@ def timed(claim: Claim, medians: Sequence[float], record: Record) -> list[Record
     ]
 
 
-def verdicts(claims: Mapping[str, Claim], kept: Counts, times: Mapping[str, Sequence[float]]) -> list[str]:
+def found(claims: Mapping[str, Claim], kept: Counts, times: Mapping[str, Sequence[float]]) -> list[Verdict]:
     any_record = next(iter(kept.records.values()))
     run = [record for id, seconds in times.items() for record in timed(claims[id], seconds, any_record)]
     book = Book(list(claims.values()), kept, {"machine/coco/full": run})
-    return [speed.verdict(book, claims[id]).verdict for id in (M2F, PROSCALE)]
+    return [speed.verdict(book, claims[id]) for id in (M2F, PROSCALE)]
+
+
+def verdicts(claims: Mapping[str, Claim], kept: Counts, times: Mapping[str, Sequence[float]]) -> list[str]:
+    return [verdict.verdict for verdict in found(claims, kept, times)]
+
+
+def reasons(claims: Mapping[str, Claim], kept: Counts, times: Mapping[str, Sequence[float]]) -> list[str]:
+    return [verdict.reason for verdict in found(claims, kept, times)]
 
 
 def test_the_printed_direction_is_reproduced_whatever_the_values(claims: dict[str, Claim], kept: Counts) -> None:
@@ -47,6 +55,18 @@ def test_the_other_direction_contradicts(claims: dict[str, Claim], kept: Counts)
 
 def test_times_that_processes_do_not_tell_apart_say_nothing(claims: dict[str, Claim], kept: Counts) -> None:
     assert verdicts(claims, kept, {M2F: [4.0, 5.0], PROSCALE: [3.9, 4.9]}) == [NOT_COMPARABLE, NOT_COMPARABLE]
+
+
+def test_one_process_has_no_spread_and_says_nothing(claims: dict[str, Claim], kept: Counts) -> None:
+    assert verdicts(claims, kept, {M2F: [50.0], PROSCALE: [40.0]}) == [NOT_COMPARABLE, NOT_COMPARABLE]
+    assert verdicts(claims, kept, {M2F: [50.0], PROSCALE: [40.0, 40.1]}) == [NOT_COMPARABLE, NOT_COMPARABLE]
+
+
+@pytest.mark.parametrize("times", [(50.0, 50.1), (50.0,)])
+def test_the_reason_says_on_what_it_was_timed(claims: dict[str, Claim], kept: Counts, times: tuple[float, ...]) -> None:
+    for said in reasons(claims, kept, {M2F: times, PROSCALE: [40.0, 40.1]}):
+        assert "in machine/coco/full, on a CPU (" in said
+        assert ("timed in one process" in said) == (len(times) == 1)
 
 
 def test_one_row_alone_says_nothing(claims: dict[str, Claim], kept: Counts) -> None:
