@@ -52,9 +52,9 @@ def introduction(ledger: Ledger) -> str:
             "encoder in print says how deep its images went: *mean exit* is the layer at which that cost lies between "
             "our counts of the exits. It is weighted by cost, since an image counts by what a layer costs on it, a "
             "large one more than a small one. The row's total is checked against its encoder. Percentages are made "
-            "again from their own cells and from our like-for-like counts. Speeds are compared by direction within "
-            "one run of ours, if it has several processes. Systems in *italics* are not built here and stand as "
-            "printed.",
+            "again from their own cells and from our counts of the images that both cells were counted on, else of all "
+            "5,000. Speeds are compared by direction within one run of ours, if it has several processes. Systems in "
+            "*italics* are not built here and stand as printed.",
             f"Made by `{COMMAND}`; a test fails when it is stale.",
         ]
     )
