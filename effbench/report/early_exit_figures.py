@@ -84,16 +84,28 @@ def _trade_off(axis: Axes, own: Sequence[Record], alone: Mapping[str, float], co
     axis.plot(cost, [value["random"]["value"] for value in values], "x", label="their exits by chance")
     oracle = [_cost(value["oracle_exits"], counted) for value in values]
     axis.plot(oracle, [value["oracle"]["value"] for value in values], "^", label="oracle, no deeper than a gate")
-    for place, (gate, x) in enumerate(zip(gates, cost, strict=True)):
-        y = gate.detail["value"]["dataset"]["gate"]["value"]
-        above = 6 if place % 2 else -12  # gates of large betas stand close together
-        axis.annotate(f"{gate.detail['recipe']['beta']:g}", (x, y), (0, above), textcoords="offset points", fontsize=7)
+    for betas, x, y in _clusters(gates, cost, 0.03 * (max(counted.values()) - min(counted.values()))):
+        label = f"{betas[0]:g}" if len(betas) == 1 else f"{betas[0]:g} to {betas[-1]:g}"
+        axis.annotate(label, (x, y), (4, -11), textcoords="offset points", fontsize=7)
     known = [k for k in counted if k in alone]
     if known:
         pqs, gmacs = [alone[k] for k in known], [counted[k] for k in known]
         axis.plot(gmacs, pqs, marker="D", ls=":", label="trained with so many layers")
     axis.set(xlabel="encoder GMACs per image (papers' convention)", ylabel="PQ on the validation images, %")
     axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+
+
+def _clusters(gates: Sequence[Record], cost: Sequence[float], near: float) -> list[tuple[list[float], float, float]]:
+    """Gates in the order of their betas, those that cost nearly the same together: betas, and where to name them."""
+    found: list[tuple[list[float], float, float]] = []
+    for gate, x in zip(gates, cost, strict=True):
+        beta, y = gate.detail["recipe"]["beta"], gate.detail["value"]["dataset"]["gate"]["value"]
+        if found and abs(found[-1][1] - x) <= near:
+            betas, first, lowest = found.pop()
+            found.append(([*betas, beta], first, min(lowest, y)))
+        else:
+            found.append(([beta], x, y))
+    return found
 
 
 def _cost(images: Mapping[str, int], counted: Mapping[str, float]) -> float:
