@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from effbench.report.markdown import markdown
+
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows of column -> cell as a table; a cell that a row lacks is empty."""
     frame = pd.DataFrame([{k: escaped(str(v)) for k, v in row.items()} for row in rows]).fillna("")
-    return str(frame.to_markdown(index=False, disable_numparse=True))
+    return markdown(frame)
 
 
 def escaped(text: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from effbench.kernels.ms_deform_attn import IMPLEMENTATIONS, ms_deform_attn, ms_deform_attn_fused, why_not
 from effbench.kernels.ms_deform_attn.reference import forward
-from effbench.kernels.ms_deform_attn.triton_launch import TABLE, Config, Key, candidates
+from effbench.kernels.ms_deform_attn.triton_launch import TABLE, Config, Key, candidates, key_of
 from effbench.peers.contract import Case, Implementation, Peer, Shapes
 
 
@@ -52,8 +52,7 @@ def launched_with(case: Case, configuration: Config) -> Iterator[None]:
 
 
 def _key(case: Case) -> Key:
-    channels, points = (1 << (number - 1).bit_length() for number in (case.D, case.P))
-    return Key("backward" if case.backward else "forward", case.dtype.itemsize, max(channels, 4), points)
+    return key_of("backward" if case.backward else "forward", case.dtype.itemsize, case.D, case.P)
 
 
 def _load(name: str) -> Implementation:

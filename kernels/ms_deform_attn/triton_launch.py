@@ -43,6 +43,11 @@ class Key(NamedTuple):
     points: int
 
 
+def key_of(kernel: str, bytes: int, channels: int, points: int) -> Key:
+    """The key of a call on values of so many bytes per element, with D channels per head and P points."""
+    return Key(kernel, bytes, max(_power_of_2(channels), 4), _power_of_2(points))
+
+
 _TILES = {8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16)}
 
 TABLE = {
@@ -85,7 +90,7 @@ class Launch:
                 f"L={L} levels and P={P} points; the Triton kernels take up to {MAX_LEVELS} and {MAX_POINTS}, "
                 "impl='reference' any number"
             )
-        key = Key(kernel, value.element_size(), max(_power_of_2(D), 4), _power_of_2(P))
+        key = key_of(kernel, value.element_size(), D, P)
         config = TABLE.get(key) or default(key)
         if Q == S:  # queries are the pixels of the levels
             tile, blocks, lanes = config.tile, tile_count(shapes, config.tile), _multiprocessors(value.device)
