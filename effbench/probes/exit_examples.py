@@ -18,7 +18,7 @@ from effbench.encoders.contract import exits_of
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device
 from effbench.probes.conditions import conditions
-from effbench.probes.exit_models import derived, gated, trained
+from effbench.probes.exit_models import derived, gated
 from effbench.quality import PanopticMap, image_pq, match_segments, tally
 from effbench.study.cell import Cell
 from effbench.training.evaluate import Inference, predict
@@ -40,8 +40,8 @@ def measure(cell: Cell, context: Context) -> Measurement:
     Every exit that the gate of `options["gate"]` takes is shown, in turn. The detail has the pictures, as PNG files in
     base64: the image, and truth, gated and deepest prediction, a colour for every category.
     """
-    validation, data = derived(cell, context, trained(cell, context), "val")
     model, gate = gated(cell, context)
+    validation, data = derived(cell, context, model, "val")
     how = replace(Inference(**cell.options["inference"]), semantic=False, instances=False)
     chosen = _spread(gate.choose(validation).tolist(), IMAGES)
     with conditions(cell).applied():

@@ -32,10 +32,8 @@ def measure(cell: Cell, context: Context) -> Measurement:
     how, exit = Inference(**cell.options["inference"]), cell.options.get("exit")
     if (exit is None) == ("gate" not in cell.options):
         raise InputError("exit_quality takes either an exit or a gate, and got both or neither; name one of them")
-    model = trained(cell, context)
+    model = gated(cell, context)[0] if "gate" in cell.options else trained(cell, context)
     validation, data = derived(cell, context, model, "val")
-    if "gate" in cell.options:
-        model, _ = gated(cell, context)
     began = time.monotonic()
     with conditions(cell).applied():
         found = evaluate(

@@ -24,7 +24,7 @@ from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, segmenter
 from effbench.probes.clocks import HostClock, synchronise
-from effbench.probes.exit_models import derived, gated, trained
+from effbench.probes.exit_models import derived, gated
 from effbench.probes.mac_count import PARTS, count_part
 from effbench.probes.warm_up import warm_up
 from effbench.quality import image_pq
@@ -51,8 +51,8 @@ def measure(cell: Cell, context: Context) -> Measurement:
     if how.mode != "eager" or how.batch != 1:
         raise InputError(f"ledger in mode {how.mode} with batch {how.batch}; expected eager and 1, images leave apart")
     with torch.inference_mode(False):
-        validation, data = derived(cell, context, trained(cell, context), "val")
         made, gate = gated(cell, context)
+        validation, data = derived(cell, context, made, "val")
         macs = ExitMacs(cell, gate.exits)
     model, gate_macs = made.model, gate.weight.numel()
     inference, wanted = Inference(**cell.options["inference"]), cell.options["ledger_images"]
