@@ -81,6 +81,16 @@ class Encoder(nn.Module, abc.ABC):
     def forward(self, features: Mapping[str, Tensor]) -> EncoderOutput:
         """`features`: name -> (B, C, H/s, W/s)."""
 
+    def at_size(self, height: int, width: int) -> Encoder:
+        """A copy for inference on images of height x width alone, padding included: the same outputs but for rounding.
+
+        What depends on that size and on the weights, such as positions after a projection, it has computed before. At
+        another size it raises ValueError. Its state dict is not that of the encoder.
+
+        Raises SettingError where nothing can be computed before.
+        """
+        raise SettingError(f"{type(self).__name__} has no form for one size; expected an encoder with `at_size`")
+
     def implementation(self) -> dict[str, str]:
         """Which implementation each operator with a choice runs on the device of the parameters (for records)."""
         chosen: dict[str, str] = {}

@@ -77,14 +77,17 @@ class DeformableLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference: Tensor, shapes: Shapes, tokens: Tensor | None = None
+        self, x: Tensor, position: Tensor | None, reference: Tensor, shapes: Shapes, tokens: Tensor | None = None
     ) -> Tensor:
-        """x (B, Q, C), position (Q, C), reference points (Q, 2): x after this layer (B, Q, C).
+        """x (B, Q, C), position (Q, C) or None, reference points (Q, 2): x after this layer (B, Q, C).
 
         `tokens` (B, S, C) of `shapes` is what x looks at; None means x itself.
         """
-        x = self.norm1(x + self.self_attn(x + position, reference, x if tokens is None else tokens, shapes))
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        query = x if position is None else x + position
+        # In place where nothing else reads a result: a new large tensor costs more than what is written to it.
+        attended = self.self_attn(query, reference, x if tokens is None else tokens, shapes)
+        x = self.norm1(attended.add_(x))
+        return self.norm2(self.linear2(F.relu(self.linear1(x), inplace=True)).add_(x))
 
 
 def layer_copies(layer: DeformableLayer, count: int) -> list[DeformableLayer]:
@@ -128,9 +131,10 @@ def flatten(maps: Sequence[Tensor]) -> list[Tensor]:
 
 
 def unflatten(tokens: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Tokens (B, S, C) of `shapes` back to maps (B, C, H, W)."""
+    """Tokens (B, S, C) of `shapes` back to maps (B, C, H, W), channels last, without a copy."""
     parts = tokens.split([height * width for height, width in shapes], dim=1)
-    return [part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
+    # In this order the strides of a single image are those of a channels-last map too, which kernels go by.
+    return [part.unflatten(1, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def positions(shapes: Shapes, level_embed: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,11 @@ class EarlyExitEncoder(EarlyExit):
             left = torch.full((coarse.shape[0],), layer, device=coarse.device)
             outputs.append(EncoderOutput(base.embed(features["res2"], fine), (coarse, middle, fine), left))
         return outputs
+
+    def at_size(self, height: int, width: int) -> EarlyExitEncoder:
+        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied.base.transformer.fix(height, width)
+        return copied
 
     def pooled(self, features: Mapping[str, Tensor]) -> Tensor:
         """The mean token of projected res5 (B, dim), without position."""

@@ -36,7 +36,7 @@ class ConvNorm(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H, W)."""
         x = self.norm(super().forward(x))
-        return F.relu(x) if self.relu else x
+        return F.relu(x, inplace=True) if self.relu else x
 
 
 class PoolNorm(nn.Module):
@@ -53,7 +53,7 @@ class PoolNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return F.relu(self.norm(self.pool(x)))
+        return F.relu(self.norm(self.pool(x)), inplace=True)
 
 
 def embedding_layer(kind: str, dim: int) -> nn.Module:
@@ -71,6 +71,29 @@ def fan_in_uniform(module: nn.Conv2d) -> None:
     nn.init.kaiming_uniform_(module.weight, a=1)
     if module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+class TableLinear(nn.Module):
+    """A linear layer of tokens plus their positions, given the tokens alone, for one size.
+
+    As (x + position) W = x W + position W, the second term is a table, and nothing is added to the tokens.
+    """
+
+    def __init__(self, linear: nn.Linear, position: Tensor) -> None:
+        """`position` (S, C) in at least float32; the table keeps the layer's dtype."""
+        super().__init__()
+        self.weight = linear.weight
+        wide = (linear.weight.to(position.dtype), linear.bias.to(position.dtype))
+        self.table: Tensor
+        with torch.no_grad():
+            self.register_buffer("table", F.linear(position, *wide).to(linear.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The first Q tokens (B, Q, C) to (B, Q, C_out)."""
+        table = self.table[: x.shape[1]]
+        if len(x) == 1:
+            return torch.addmm(table, x[0], self.weight.T)[None]
+        return F.linear(x, self.weight).add_(table)
 
 
 class PixelEmbedding(Encoder):
@@ -103,7 +126,7 @@ class PixelEmbedding(Encoder):
             return F.interpolate(at_stride8, size=res2.shape[-2:], mode="bilinear", align_corners=False)
         lateral = self.adapter_1(res2)
         top_down = F.interpolate(stride8, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mask_features(self.layer_1(lateral + top_down))
+        return self.mask_features(self.layer_1(lateral.add_(top_down)))
 
 
 def sine_position(height: int, width: int, dim: int, device: torch.device, temperature: float = 10000.0) -> Tensor:

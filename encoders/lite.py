@@ -29,9 +29,8 @@ class InterleavedStack(Stack):
 
     def step(self, number: int, state: State, place: Place) -> State:
         high, fine = state
-        position, reference = place.position[: high.shape[1]], place.reference[: high.shape[1]]
         everything = torch.cat((high, fine), dim=1)
-        return self.layers[number - 1](high, position, reference, place.shapes, tokens=everything), fine
+        return self.layers[number - 1](high, *place.first(high.shape[1]), tokens=everything), fine
 
     def finish(self, state: State, place: Place) -> Tensor:
         tokens: Tensor = self.layers[-1](torch.cat(state, dim=1), *place)

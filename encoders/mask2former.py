@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from effbench.encoders.contract import EncoderOutput, Features, positive
+from effbench.encoders.contract import LEVELS, EncoderOutput, Features, positive
 from effbench.encoders.deformable import (
     COARSE_TO_FINE,
     DeformableLayer,
+    MSDeformAttn,
     check_deformable,
     flatten,
     input_projection,
@@ -20,7 +22,8 @@ from effbench.encoders.deformable import (
     reset_transformer,
     unflatten,
 )
-from effbench.encoders.layers import PixelEmbedding
+from effbench.encoders.layers import PixelEmbedding, TableLinear
+from effbench.encoders.one_size import OneSize
 from effbench.encoders.registry import register
 from effbench.encoders.stack import LayerStack, Place, Stack
 
@@ -31,6 +34,7 @@ class DeformableTransformer(nn.Module):
     def __init__(self, dim: int, encoder: Stack) -> None:
         super().__init__()
         self.encoder = encoder
+        self.known: OneSize | None = None
         self.level_embed = nn.Parameter(torch.empty(len(COARSE_TO_FINE), dim))
         reset_transformer(self)
 
@@ -46,9 +50,22 @@ class DeformableTransformer(nn.Module):
         place = self.place(maps)
         return [unflatten(tokens, place.shapes) for tokens in self.encoder.every_exit(flatten(maps), place, exits)]
 
+    def fix(self, height: int, width: int) -> None:
+        """Serve images of one size alone, for inference: see `Encoder.at_size`."""
+        shapes = [(height // LEVELS[name], width // LEVELS[name]) for name in COARSE_TO_FINE]
+        like = self.level_embed
+        position = positions(shapes, like.to(torch.promote_types(like.dtype, torch.float32)))
+        for module in self.encoder.modules():
+            if isinstance(module, MSDeformAttn):
+                for name in ("sampling_offsets", "attention_weights"):
+                    setattr(module, name, TableLinear(getattr(module, name), position))
+        self.known = OneSize(shapes, reference_points(shapes, like))
+
     def place(self, maps: Sequence[Tensor]) -> Place:
         """Where the tokens of `maps` (B, C, H, W), coarse to fine, stand."""
         shapes = [(int(x.shape[2]), int(x.shape[3])) for x in maps]
+        if self.known is not None:
+            return self.known.place(shapes)
         return Place(positions(shapes, self.level_embed), reference_points(shapes, like=maps[0]), shapes)
 
 
@@ -66,6 +83,11 @@ class DeformablePixelDecoder(PixelEmbedding):
         """`features`: name -> (B, C, H/s, W/s)."""
         coarse, middle, fine = self.transformer(self.project(features))
         return EncoderOutput(self.embed(features["res2"], fine), (coarse, middle, fine))
+
+    def at_size(self, height: int, width: int) -> DeformablePixelDecoder:
+        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied.transformer.fix(height, width)
+        return copied
 
     def project(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """res5, res4 and res3 in the encoder's width."""

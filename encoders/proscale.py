@@ -88,8 +88,7 @@ class ProgressiveStack(Stack):
     def step(self, number: int, state: State, place: Place) -> State:
         stage = self.stage_of[number - 1]
         x = _entered(state, stage)
-        length = x.shape[1]
-        x = self.layers[number - 1](x, place.position[:length], place.reference[:length], place.shapes[:stage])
+        x = self.layers[number - 1](x, *place.first(x.shape[1], stage))
         if self.residual and stage < 3:
             x = x + torch.cat(state[1 : 1 + stage], dim=1)
         return x, *state[1:]

@@ -20,11 +20,19 @@ State = tuple[Tensor, ...]
 
 
 class Place(NamedTuple):
-    """Where tokens stand: position (S, C), reference points (S, 2), shapes of the three maps, coarse to fine."""
+    """Where tokens stand: position (S, C), reference points (S, 2), shapes of the three maps, coarse to fine.
 
-    position: Tensor
+    Without a position the layers have it in their tables (`one_size.py`).
+    """
+
+    position: Tensor | None
     reference: Tensor
     shapes: Shapes
+
+    def first(self, tokens: int, levels: int | None = None) -> Place:
+        """Where the first `tokens` stand; of maps, the first `levels`, or all."""
+        position = None if self.position is None else self.position[:tokens]
+        return Place(position, self.reference[:tokens], self.shapes[:levels])
 
 
 class Stack(nn.Module, abc.ABC):

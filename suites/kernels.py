@@ -16,6 +16,7 @@ from effbench.errors import InputError
 from effbench.study.cell import Cell
 from effbench.study.device import checked_device
 from effbench.study.suite import Options, Plan, Suite, Task
+from effbench.suites import kernels_encoder
 
 CALLER = "mask2former"
 SIZES: Mapping[str, tuple[str, int, int]] = {
@@ -105,7 +106,7 @@ def plan(options: Options) -> Plan:
         raise InputError(f"profile {profile!r} of suite kernels; expected one of {', '.join(PROFILES)}")
     if profile == "quick" and options.device not in (None, "cpu"):
         raise InputError(f"profile quick runs on the CPU, not on {options.device}; expected --profile gpu")
-    known = (*OURS_ON_CPU, KERNEL, "transformers", COMPILED, *PACKAGES, *offered())
+    known = (kernels_encoder.OURS, *OURS_ON_CPU, KERNEL, "transformers", COMPILED, *PACKAGES, *offered())
     for name in options.systems:
         if name not in known:
             raise InputError(f"system {name!r} is not in suite kernels; expected some of {', '.join(known)}")
@@ -129,6 +130,7 @@ def _quick(options: Options) -> Plan:
     ]
     # an encoder's queries take it seconds a call, and its derivative as long again to compile
     tasks += _tasks(Call(queries=DECODER_QUERIES[0]), "cpu", (COMPILED,), "plain", "forward")
+    tasks += kernels_encoder.on_cpu()
     return Plan("quick", tasks, (*NOTES, CPU_NOTE), CALLER, (), "")
 
 
@@ -177,6 +179,7 @@ def _important(device: str) -> Iterator[Task]:
     for dtype in ("float32", "bfloat16", "float16"):
         for direction in ("forward", "both"):
             yield from _compare(Call(dtype=dtype), device, direction)
+    yield from kernels_encoder.on_gpu(device, "coco", _operators())
     yield from _compare(Call(), device, "backward")
     yield from _tasks(Call(), device, (COMPILED,), "plain", "forward")
     yield from _tasks(Call(), device, (COMPILED,), "plain", "both")
@@ -186,6 +189,9 @@ def _important(device: str) -> Iterator[Task]:
     ):
         for direction in ("forward", "both"):
             yield from _compare(call, device, direction)
+    yield from kernels_encoder.on_gpu(device, "cityscapes", _operators())
+    for image in kernels_encoder.SIZES:
+        yield from kernels_encoder.compiled(device, image)
     for where in LOCATIONS[1:]:
         for dtype in ("float32", "bfloat16"):
             yield from _compare(Call(locations=where, dtype=dtype), device, "forward")
@@ -194,6 +200,11 @@ def _important(device: str) -> Iterator[Task]:
             for dtype in ("float32", "bfloat16"):
                 for direction in ("forward", "both"):
                     yield from _compare(Call(shape, batch, dtype), device, direction)
+
+
+def _operators() -> list[str]:
+    """What can take the place of the operator in another's encoder: ours, and what is there."""
+    return [KERNEL, *(name for name, module in PACKAGES.items() if _there(module) and name not in TAKES_LOGITS)]
 
 
 def _compare(call: Call, device: str, direction: str) -> Iterator[Task]:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from effbench.data.transforms import pad_to
-from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, parse_size, segmenter
@@ -44,9 +43,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     `options["samples"]` passes without boundaries, and as many with them; warm_up_s, tf32, shared as for latency.
     Raises InputError for another mode than eager, whose components cannot be told apart.
     """
-    how = conditions.conditions(cell)
-    if how.mode != "eager":
-        raise InputError(f"components in mode {how.mode}; expected eager, a compiled model has no boundaries")
+    how = conditions.plain_conditions(cell, NAME)
     before = processes(how.device)
     torch.manual_seed(0)
     with how.applied():

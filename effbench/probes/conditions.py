@@ -1,4 +1,4 @@
-"""Under which conditions a cell is timed: device, type of number, TF32, eager, compiled or as a CUDA graph.
+"""Under which conditions a cell is timed: device, type of number, TF32, mode, order in memory, one size or any.
 
 They are axes of a study, so that they are checked before anything runs, and what ran is in the record.
 """
@@ -18,7 +18,8 @@ from effbench.probes.neighbours import foreign
 from effbench.study.cell import Cell
 
 DTYPES = ("float32", "bfloat16", "float16")
-MODES = ("eager", "compile", "graph")
+MODES = ("eager", "compile", "graph", "compile, graph")
+GRAPHS = MODES[2:]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Conditions:
     Attributes:
         device, dtype, batch: the cell's.
         tf32: whether float32 products and convolutions may round their inputs to TF32 (CUDA only).
-        mode: eager, compile (torch.compile), or graph (a CUDA graph that is captured once and replayed).
+        mode: eager, compile (torch.compile), graph (a CUDA graph that is captured once and replayed), or both.
+        channels_last: whether maps and convolutions keep the channels of a pixel side by side in memory.
+        fixed_size: whether the encoder is made for images of the cell's size alone (`Encoder.at_size`).
         shared: whether other processes may compute on the device meanwhile.
     """
 
@@ -37,6 +40,8 @@ class Conditions:
     batch: int
     tf32: bool
     mode: str
+    channels_last: bool
+    fixed_size: bool
     shared: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +52,14 @@ class Conditions:
             "batch": self.batch,
             "tf32": self.tf32,
             "mode": self.mode,
+            "channels_last": self.channels_last,
+            "fixed_size": self.fixed_size,
         }
+
+    @property
+    def plain(self) -> bool:
+        """Whether the encoder runs as it was built: eagerly, its maps row by row, at any size."""
+        return self.mode == "eager" and not self.channels_last and not self.fixed_size
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -64,7 +76,9 @@ class Conditions:
 
 
 def conditions(cell: Cell) -> Conditions:
-    """The cell's conditions, from its fields and `options` tf32 (False), mode ("eager"), shared (False).
+    """The cell's conditions, from its fields and `options`.
+
+    These are mode ("eager"), and, all False, tf32, channels_last, fixed_size, shared.
 
     Raises InputError for a value that is not allowed, or that the device has no use for.
     """
@@ -73,19 +87,29 @@ def conditions(cell: Cell) -> Conditions:
     if cell.dtype not in DTYPES:
         raise InputError(f"dtype {cell.dtype!r}; expected one of {', '.join(DTYPES)}")
     if mode not in MODES:
-        raise InputError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
+        raise InputError(f"mode {mode!r}; expected one of {', '.join(map(repr, MODES))}")
     if tf32 and (device.type != "cuda" or cell.dtype != "float32"):
         raise InputError(f"tf32 with {cell.dtype} on {device}; expected float32 on a CUDA device, leave it out")
-    return Conditions(
-        device, getattr(torch, cell.dtype), cell.batch, bool(tf32), mode, bool(options.get("shared", False))
-    )
+    switches = (bool(options.get(name, False)) for name in ("channels_last", "fixed_size", "shared"))
+    return Conditions(device, getattr(torch, cell.dtype), cell.batch, bool(tf32), mode, *switches)
+
+
+def plain_conditions(cell: Cell, probe: str) -> Conditions:
+    """The cell's conditions for a probe that runs encoders as they were built alone; InputError for others."""
+    how = conditions(cell)
+    if not how.plain:
+        raise InputError(
+            f"{probe} in mode {how.mode!r}, channels_last={how.channels_last}, fixed_size={how.fixed_size}; expected "
+            "'eager' and neither: it times the encoder as it was built"
+        )
+    return how
 
 
 def missing(cell: Cell) -> str | None:
     """Why the cell cannot be timed here and now: no device, no graphs on it, or somebody else computes on it."""
     how = conditions(cell)
-    if how.mode == "graph" and how.device.type != "cuda":
-        return f"mode graph needs a CUDA device, and the cell runs on {how.device}"
+    if how.mode in GRAPHS and how.device.type != "cuda":
+        return f"mode {how.mode} needs a CUDA device, and the cell runs on {how.device}"
     return needs_device(cell) or (None if how.shared else foreign(how.device))
 
 

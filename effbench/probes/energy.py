@@ -103,9 +103,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     seconds, windows = cell.options.get("seconds", LEAST_S), cell.options.get("windows", WINDOWS)
     if seconds < LEAST_S:
         raise InputError(f"seconds={seconds:g}; expected at least {LEAST_S:g}, counters are read a few times a second")
-    how = conditions.conditions(cell)
-    if how.mode != "eager":
-        raise InputError(f"energy in mode {how.mode}; expected eager")
+    how = conditions.plain_conditions(cell, NAME)
     torch.manual_seed(0)
     with how.applied(), torch.inference_mode():
         model = segmenter(cell).eval()

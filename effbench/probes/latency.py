@@ -22,7 +22,7 @@ from effbench.models.segmenter import STRIDE, Segmenter
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, parse_size, segmenter
 from effbench.probes.clocks import Clock, Run, Sample, clock, launch_bound, synchronisations
-from effbench.probes.modes import as_run, capture, graph_breaks
+from effbench.probes.modes import as_run, capture, graph_breaks, in_form
 from effbench.probes.neighbours import processes
 from effbench.probes.warm_up import warm_up
 from effbench.probes.watch import Watch
@@ -43,17 +43,19 @@ def measure(cell: Cell, context: Context) -> Measurement:
 
     `cell.size` "HxW" times random maps of that image's pyramid; "data" times the maps that the backbone makes of
     the data root's first `options["images"]` photos, resized to 800/1333. `options["samples"]` are taken in all,
-    after a warm-up of at least `options["warm_up_s"]` (0) seconds; tf32, mode, shared: see `conditions`.
+    after a warm-up of at least `options["warm_up_s"]` (0) seconds; its other options: see `conditions`.
     """
     how = conditions.conditions(cell)
-    if how.mode != "eager" and cell.size == "data":
-        raise InputError(f'mode {how.mode} with size "data"; expected a size HxW, compiled once for one size')
+    if (how.mode != "eager" or how.fixed_size) and cell.size == "data":
+        raise InputError(f'size "data" under {cell.conditions}; expected a size HxW, made or compiled for one size')
     before = processes(how.device)
     torch.manual_seed(0)
     with how.applied():
         model = segmenter(cell).eval()
-        inputs = _photos(cell, context, model) if cell.size == "data" else [_random_pyramid(cell, model)]
-        runs = [as_run(model.encoder, pyramid, how.mode) for pyramid in inputs]
+        inputs = _photos(cell, context, model) if cell.size == "data" else [random_pyramid(cell, model)]
+        size = (0, 0) if cell.size == "data" else parse_size(cell.size)
+        formed = [in_form(model.encoder, pyramid, how, size) for pyramid in inputs]
+        runs = [as_run(encoder, pyramid, how.mode) for encoder, pyramid in formed]
         timer = clock(how.device)
         warm = warm_up(lambda: timer.time(runs[0]).host, cell.options.get("warm_up_s", 0.0))
         # the first input warms the process up, the others only meet their size once
@@ -72,7 +74,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
         "launch_bound": waiting,
         "synchronisations": synchronisations(runs[0], how.device),
         "graph": replayed,
-        "graph_breaks": graph_breaks() if how.mode == "compile" else None,
+        "graph_breaks": graph_breaks() if "compile" in how.mode else None,
     }
     return Measurement(detail[detail["clock"]], "s", detail, model.encoder.implementation())
 
@@ -115,7 +117,8 @@ def _replayed(run: Run, timer: Clock, wanted: int) -> dict[str, Any]:
         return {"failed": f"{type(error).__name__}: {error}"}
 
 
-def _random_pyramid(cell: Cell, model: Segmenter) -> Pyramid:
+def random_pyramid(cell: Cell, model: Segmenter) -> Pyramid:
+    """Maps as the backbone would give them of images of `cell.size`; InputError for a size that would be padded."""
     height, width = parse_size(cell.size)
     if height % STRIDE or width % STRIDE:
         raise InputError(f"size {cell.size} is timed without padding; expected multiples of {STRIDE}")

@@ -47,9 +47,9 @@ def measure(cell: Cell, context: Context) -> Measurement:
     `options["gate"]` are the fields of a GateRecipe. The detail has every image's row, the gate's own cost, and whole
     batches of 1, 2 and 8 images.
     """
-    how = conditions.conditions(cell)
-    if how.mode != "eager" or how.batch != 1:
-        raise InputError(f"ledger in mode {how.mode} with batch {how.batch}; expected eager and 1, images leave apart")
+    how = conditions.plain_conditions(cell, NAME)
+    if how.batch != 1:
+        raise InputError(f"ledger with batch {how.batch}; expected 1, images leave apart")
     with torch.inference_mode(False):
         made, gate = gated(cell, context)
         validation, data = derived(cell, context, made, "val")

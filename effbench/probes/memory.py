@@ -41,7 +41,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     when the pass began (the maps it reads included). The detail's `whole` is the largest of the latter; `weights` are
     bytes by part and lie below all of these. On CUDA, `reserved` is what the caching allocator takes from the device.
     """
-    how = conditions.conditions(cell)
+    how = conditions.plain_conditions(cell, NAME)
     torch.manual_seed(0)
     with how.applied():
         model = segmenter(cell).eval()

@@ -1,15 +1,20 @@
-"""A module's forward as a call without arguments: eager, compiled, or a CUDA graph."""
+"""A module's forward as a call without arguments: eager, compiled, as a CUDA graph, or both.
+
+And an encoder in the form in which it is timed: its maps row by row or channels last, for any size or for one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
+from effbench.encoders.contract import Encoder
 from effbench.probes.clocks import Run
+from effbench.probes.conditions import Conditions
 
 _BEFORE_CAPTURE = 3
 """Runs on a side stream before a capture, as PyTorch's notes on CUDA graphs have it."""
@@ -20,10 +25,23 @@ def as_run(module: nn.Module, inputs: Any, mode: str) -> Run:
 
     Raises RuntimeError where the module cannot be captured: it waits for the device, for one.
     """
-    if mode == "graph":
-        return capture(lambda: module(inputs))
-    call: Callable[[Any], Any] = torch.compile(module) if mode == "compile" else module
-    return lambda: call(inputs)
+    if "compile" in mode:
+        torch.compiler.reset()  # after a few compilations of one forward PyTorch would go on eagerly without a word
+    call: Callable[[Any], Any] = torch.compile(module) if "compile" in mode else module
+    return capture(lambda: call(inputs)) if "graph" in mode else lambda: call(inputs)
+
+
+def in_form(
+    encoder: Encoder, maps: Mapping[str, Tensor], how: Conditions, size: tuple[int, int]
+) -> tuple[Encoder, Mapping[str, Tensor]]:
+    """The encoder and its maps of an image of `size` (H, W), as the conditions have them.
+
+    Raises SettingError for an encoder that has no form for one size.
+    """
+    if how.channels_last:
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        maps = {name: x.contiguous(memory_format=torch.channels_last) for name, x in maps.items()}
+    return (encoder.at_size(*size) if how.fixed_size else encoder), maps
 
 
 def capture(run: Run) -> Run:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effbench.encoders.contract import EncoderOutput
+from effbench.encoders.contract import LEVELS, EncoderOutput
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
 from effbench.probes.conditions import conditions
-from effbench.probes.modes import as_run
+from effbench.probes.modes import as_run, in_form
 from effbench.probes.whole_pass import random_images
 from effbench.study.cell import Cell
 
@@ -41,20 +41,22 @@ def measure(cell: Cell, context: Context) -> Measurement:
     torch.manual_seed(0)
     encoder = segmenter(cell).eval().encoder
     implementation = encoder.implementation()
-    wanted = _maps(exact.encoder.double()({name: x.double() for name, x in features.items()}))
+    height, width = (LEVELS["res2"] * side for side in features["res2"].shape[-2:])
+    wanted = maps_of(exact.encoder.double()({name: x.double() for name, x in features.items()}))
     inputs = {name: x.to(how.dtype) for name, x in features.items()}
     with how.applied():
-        found = _maps(as_run(encoder, inputs, how.mode)())
-    errors = {name: _error(found[name].double(), wanted[name]) for name in wanted}
+        found = maps_of(as_run(*in_form(encoder, inputs, how, (height, width)), how.mode)())
+    errors = {name: relative_error(found[name].double(), wanted[name]) for name in wanted}
     detail: dict[str, Any] = {"inside": INSIDE, "conditions": how.to_json(), "outputs": errors}
     return Measurement([errors["mask_features"]["rms"]], "ratio", detail, implementation)
 
 
-def _maps(output: EncoderOutput) -> dict[str, Tensor]:
+def maps_of(output: EncoderOutput) -> dict[str, Tensor]:
+    """All maps of an output by name."""
     return {"mask_features": output.mask_features, **dict(zip(SCALES, output.multi_scale, strict=True))}
 
 
-def _error(found: Tensor, wanted: Tensor) -> dict[str, float]:
+def relative_error(found: Tensor, wanted: Tensor) -> dict[str, float]:
     """Root mean square and largest absolute difference, both over the root mean square of what is wanted."""
     scale = wanted.square().mean().sqrt()
     difference = found - wanted

@@ -19,7 +19,7 @@ from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.data.embedded_recipe import focus
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device, segmenter
-from effbench.probes.conditions import conditions
+from effbench.probes.conditions import plain_conditions
 from effbench.probes.training_options import parse_recipe, train, validation_sets
 from effbench.quality import accumulate, summarise
 from effbench.study.cell import Cell
@@ -33,7 +33,7 @@ missing = needs_device
 
 def measure(cell: Cell, context: Context) -> Measurement:
     """PQ in percent over the validation images: one sample. The detail has every score of `scores`."""
-    how = conditions(cell)  # or convolutions on a GPU would be in TF32, PyTorch's default, without a word
+    how = plain_conditions(cell, NAME)  # or convolutions on a GPU would be in TF32, PyTorch's default, without a word
     with how.applied():
         measured = _measured(cell, context)
     return replace(measured, detail={**measured.detail, "conditions": how.to_json()})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from effbench.files import replacing
-from effbench.report import costs, early_exit_sections, kernels, precision, quality, ranking, table
+from effbench.report import costs, early_exit_sections, kernels, precision, quality, ranking, table, whole_encoder
 from effbench.report.figures import savings, trade_off
 from effbench.report.markdown import markdown, section
 from effbench.study.record import Record
@@ -74,7 +74,8 @@ def write(folder: Path, suite: Suite, plan: Plan, records: Sequence[Record], com
             quality.parts_table(shown),
         ),
         *early_exit_sections.sections(shown, suite.published, folder),
-        *kernels.sections(latest, folder),  # with those that are wrong, which have no number
+        *whole_encoder.sections(latest),  # these two with those that are wrong, which have no number
+        *kernels.sections(latest, folder),
         *section(
             "Multiply-accumulates of all systems",
             "GMACs per image in the papers' convention, encoder / total; coco is the exact mean over val2017's image "

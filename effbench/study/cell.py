@@ -59,11 +59,15 @@ class Cell:
 
     @property
     def conditions(self) -> str:
-        """How it is timed, as tables call it: its precision, batch and mode where they are not 1 and eager."""
-        batch, mode = self.batch, self.options.get("mode", "eager")
-        return ", ".join(
-            [self.precision, *([f"batch {batch}"] if batch > 1 else []), *([mode] if mode != "eager" else [])]
-        )
+        """How it is timed, as tables call it: its precision, and whatever else is not as usual."""
+        options, mode = self.options, self.options.get("mode", "eager")
+        unusual = {
+            f"batch {self.batch}": self.batch > 1,
+            "channels last": options.get("channels_last"),
+            "fixed size": options.get("fixed_size"),
+            mode: mode != "eager",
+        }
+        return ", ".join([self.precision, *(name for name, holds in unusual.items() if holds)])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, tuples as lists."""

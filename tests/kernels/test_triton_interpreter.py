@@ -166,7 +166,9 @@ def check(given: Case, what: str = "") -> None:
     assert output.shape == (B, Q, M * given.value.shape[3]) and output.dtype == given.value.dtype
     grad = torch.randn(output.shape).to(DEVICE, output.dtype)
     expected, grads = given.expected(grad)
-    close(output, expected, 5e-6, f"{what} output")
+    # A place is rounded, too, which counts where a sample only just touches the map.
+    place = torch.finfo(torch.float32).eps * float(given.value.abs().max()) if given.value.numel() else 0.0
+    close(output, expected, 5e-6, f"{what} output", place)
     inputs = (given.value, given.points, given.scores)
     for name, ours, theirs, tensor in zip(
         ("value", "points", "scores"), given.backward(grad), grads, inputs, strict=True
@@ -175,13 +177,13 @@ def check(given: Case, what: str = "") -> None:
         close(ours, theirs, 2e-5, f"{what} gradient of {name}")
 
 
-def close(ours: Tensor, theirs: Tensor, bound: float, what: str) -> None:
-    """`bound` times the root mean square, and on top the rounding to our dtype."""
+def close(ours: Tensor, theirs: Tensor, bound: float, what: str, more: float = 0.0) -> None:
+    """`bound` times the root mean square, on top the rounding to our dtype, and `more`."""
     if theirs.numel() == 0:
         return
     scale = theirs.square().mean().sqrt()
     unit = torch.finfo(ours.dtype).eps
-    allowed = bound * scale + unit * theirs.abs() + torch.finfo(ours.dtype).tiny
+    allowed = bound * scale + unit * theirs.abs() + torch.finfo(ours.dtype).tiny + more
     worst = ((ours.double().cpu() - theirs).abs() / allowed).max()
     assert worst <= 1, f"{what}: {worst:.3g} times the allowed error"
 

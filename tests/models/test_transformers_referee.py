@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from effbench.encoders.contract import EncoderOutput, FeatureSpec
 from effbench.encoders.mask2former import Mask2FormerEncoder
 from effbench.models.mask2former_decoder import Mask2FormerDecoder, Prediction
+from effbench.peers import mask2former
 
 BATCH, HEIGHT, WIDTH = 2, 64, 96
 DIM, MASK_DIM, HEADS, FFN, ENCODER_LAYERS, DECODER_LAYERS, CLASSES, QUERIES = 64, 48, 4, 80, 3, 4, 7, 9
@@ -76,23 +77,7 @@ Theirs = str | tuple[str, str, str]
 
 def counterparts(projected: bool) -> dict[str, Theirs]:
     """Our modules that own weights -> theirs; three of theirs where ours has query, key and value in one matrix."""
-    encoder = {
-        "transformer": "",  # level_embed
-        "mask_features": "mask_projection",
-        "adapter_1": "adapter_1.0",
-        "adapter_1.norm": "adapter_1.1",
-        "layer_1": "layer_1.0",
-        "layer_1.norm": "layer_1.1",
-        **{f"input_proj.{i}.{j}": f"input_projections.{i}.{j}" for i in range(3) for j in range(2)},
-    }
-    for i in range(ENCODER_LAYERS):
-        ours, theirs = f"transformer.encoder.layers.{i}", f"encoder.layers.{i}"
-        for name in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
-            encoder[f"{ours}.self_attn.{name}"] = f"{theirs}.self_attn.{name}"
-        encoder[f"{ours}.norm1"] = f"{theirs}.self_attn_layer_norm"
-        encoder[f"{ours}.linear1"] = f"{theirs}.fc1"
-        encoder[f"{ours}.linear2"] = f"{theirs}.fc2"
-        encoder[f"{ours}.norm2"] = f"{theirs}.final_layer_norm"
+    encoder = mask2former.counterparts(ENCODER_LAYERS)
     decoder: dict[str, Theirs] = {
         "query_feat": "queries_features",
         "query_embed": "queries_embedder",

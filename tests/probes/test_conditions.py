@@ -11,10 +11,11 @@ import torch
 
 from effbench.errors import InputError
 from effbench.probes import conditions as module
-from effbench.probes.conditions import conditions, missing
+from effbench.probes.conditions import conditions, missing, plain_conditions
 from effbench.study.cell import Cell
 
 MakeCell = Callable[..., Cell]
+FORM = {"channels_last": True, "fixed_size": True}
 
 
 @pytest.fixture
@@ -29,14 +30,19 @@ def test_a_cell_runs_in_full_precision_and_eagerly_unless_it_says_otherwise(tiny
         "batch": 1,
         "tf32": False,
         "mode": "eager",
+        "channels_last": False,
+        "fixed_size": False,
     }
-    cell = tiny_cell(device="cuda:1", batch=4, options={"tf32": True, "mode": "graph"})
+    assert conditions(tiny_cell()).plain
+    cell = tiny_cell(device="cuda:1", batch=4, options={"tf32": True, "mode": "graph", **FORM})
     assert conditions(cell).to_json() == {
         "device": "cuda:1",
         "dtype": "float32",
         "batch": 4,
         "tf32": True,
         "mode": "graph",
+        "channels_last": True,
+        "fixed_size": True,
     }
 
 
@@ -44,7 +50,7 @@ def test_a_cell_runs_in_full_precision_and_eagerly_unless_it_says_otherwise(tiny
     ("changes", "message"),
     [
         ({"dtype": "int8"}, "dtype 'int8'; expected one of float32, bfloat16, float16"),
-        ({"options": {"mode": "fast"}}, "mode 'fast'; expected one of eager, compile, graph"),
+        ({"options": {"mode": "fast"}}, "mode 'fast'; expected one of 'eager', 'compile', 'graph', 'compile, graph'"),
         ({"options": {"tf32": True}}, "tf32 with float32 on cpu; expected float32 on a CUDA device"),
         ({"device": "cuda", "dtype": "bfloat16", "options": {"tf32": True}}, "tf32 with bfloat16 on cuda"),
     ],
@@ -54,7 +60,16 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str, tiny_c
         conditions(tiny_cell(**changes))
 
 
+@pytest.mark.parametrize("unusual", [{"mode": "compile"}, {"channels_last": True}, {"fixed_size": True}])
+def test_a_probe_that_knows_no_form_refuses_it(unusual: dict[str, Any], tiny_cell: MakeCell) -> None:
+    assert plain_conditions(tiny_cell(), "memory") == conditions(tiny_cell())
+    assert not conditions(tiny_cell(options=unusual)).plain
+    with pytest.raises(InputError, match=r"^memory in mode .*; expected 'eager' and neither"):
+        plain_conditions(tiny_cell(options=unusual), "memory")
+
+
 def test_a_graph_needs_a_gpu(tiny_cell: MakeCell) -> None:
+    assert str(missing(tiny_cell(options={"mode": "compile, graph"}))).startswith("mode compile, graph needs a CUDA")
     reason = missing(tiny_cell(options={"mode": "graph"}))
     assert reason == "mode graph needs a CUDA device, and the cell runs on cpu"
     assert missing(tiny_cell()) is None

@@ -78,7 +78,7 @@ def test_an_image_costs_what_it_adds_to_idling(
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"seconds": 1}, "seconds=1; expected at least 5"), ({"mode": "compile"}, "energy in mode compile")],
+    [({"seconds": 1}, "seconds=1; expected at least 5"), ({"mode": "compile"}, "energy in mode 'compile'")],
 )
 def test_what_says_nothing_is_refused(
     options: dict[str, Any], message: str, tiny_cell: MakeCell, context: Context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from effbench.encoders.contract import Encoder, FeatureSpec, SettingError
+from effbench.encoders.registry import build_encoder
 from effbench.probes import modes
-from effbench.probes.modes import as_run, capture, graph_breaks
+from effbench.probes.conditions import conditions
+from effbench.probes.modes import as_run, capture, graph_breaks, in_form
+from effbench.study.cell import Cell
 
 
 class Doubled(nn.Module):
@@ -99,3 +104,52 @@ def test_on_a_gpu_a_replay_computes_what_eager_does() -> None:
     layer, x = nn.Linear(8, 8).cuda(), torch.randn(4, 8, device="cuda")
     with torch.inference_mode():
         assert torch.allclose(as_run(layer, x, "graph")(), layer(x))
+
+
+def test_every_module_of_one_class_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past its limit of compilations PyTorch would run the rest eagerly."""
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    number = torch._dynamo.config.recompile_limit + 3
+    for width in range(1, number + 1):
+        assert as_run(nn.Linear(width, 1), torch.ones(1, width), "compile")().shape == (1, 1)
+    assert len(compiled) == number
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    specs = {f"res{i + 2}": FeatureSpec(8, 4 * 2**i) for i in range(4)}
+    return build_encoder("mask2former", specs, layers=1, dim=32, mask_dim=32, heads=4, ffn_dim=32).eval()
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("fixed_size", [False, True])
+def test_an_encoder_takes_the_form_that_is_asked_for(
+    channels_last: bool, fixed_size: bool, encoder: Encoder, tiny_cell: Callable[..., Cell]
+) -> None:
+    maps = {f"res{i + 2}": torch.randn(1, 8, 16 // 2**i, 24 // 2**i) for i in range(4)}
+    how = conditions(tiny_cell(options={"channels_last": channels_last, "fixed_size": fixed_size}))
+    with torch.no_grad():
+        given = encoder(maps)
+        formed, inputs = in_form(encoder, maps, how, (64, 96))
+        torch.testing.assert_close(formed(inputs).mask_features, given.mask_features, rtol=0, atol=1e-4)
+    last = torch.channels_last
+    assert inputs["res2"].is_contiguous(memory_format=last) == channels_last
+    assert formed.get_parameter("layer_1.weight").is_contiguous(memory_format=last) == channels_last
+    assert (formed is not encoder) == fixed_size
+    if fixed_size:
+        with pytest.raises(ValueError, match="in an encoder made for"):
+            formed({name: x[..., :-1] for name, x in maps.items()})
+
+
+def test_what_has_no_form_for_one_size_cannot_be_timed_in_it(tiny_cell: Callable[..., Cell]) -> None:
+    specs = {f"res{i + 2}": FeatureSpec(8, 4 * 2**i) for i in range(4)}
+    fpn = build_encoder("fpn", specs, dim=32, mask_dim=32)
+    with pytest.raises(SettingError, match="has no form for one size"):
+        in_form(fpn, {}, conditions(tiny_cell(options={"fixed_size": True})), (64, 96))

@@ -13,14 +13,15 @@ import torch
 from effbench.errors import InputError
 from effbench.kernels.ms_deform_attn import IMPLEMENTATIONS
 from effbench.peers import registry
-from effbench.probes import kernel
+from effbench.probes import encoder
+from effbench.probes.base import load_probe
 from effbench.probes.kernel_inputs import problem
 from effbench.study.cell import Cell
 from effbench.study.record import RecordBook
 from effbench.study.runner import skip_reason
 from effbench.study.statistics import LEAST_SAMPLES
 from effbench.study.suite import Options, Plan, Task
-from effbench.suites import kernels, kernels_gpu
+from effbench.suites import kernels, kernels_encoder, kernels_gpu
 from effbench.suites.kernels import SUITE, Call
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +38,18 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Plan:
     return SUITE.plan(Options(profile="gpu"))
 
 
+def operator(plan: Plan) -> list[Task]:
+    """Tasks on the operator alone."""
+    return [task for task in plan.tasks if task.probe == "kernel"]
+
+
+def whole(plan: Plan) -> list[Task]:
+    """Tasks on the whole encoder."""
+    return [task for task in plan.tasks if task.probe == "encoder"]
+
+
 def asked(plan: Plan, option: str) -> set[str]:
-    return {task.cell.options[option] for task in plan.tasks}
+    return {task.cell.options[option] for task in operator(plan)}
 
 
 def test_its_tables_are_the_probes() -> None:
@@ -57,19 +68,22 @@ def test_every_task_can_be_asked_and_is_there_once(name: str, request: pytest.Fi
     keys = Counter((task.cell.id, task.probe) for task in plan.tasks)
     assert max(keys.values()) == max(Counter(task.title for task in plan.tasks).values()) == 1
     assert {task.cell.device for task in plan.tasks} == {plan.device}
+    assert {task.probe for task in plan.tasks} == {"kernel", "encoder"}
     for task in plan.tasks:
         cell = Cell.from_json(task.cell.to_json())
-        problem(cell)
-        kernel.missing(cell)  # it would raise for an option that does not exist
-        assert cell.options["samples"] >= LEAST_SAMPLES[50] and task.alone and task.probe == "kernel"
+        load_probe(task.probe).missing(cell)  # it would raise for an option that does not exist
+        assert cell.options["samples"] >= LEAST_SAMPLES[50] and task.alone
+        if task.probe == "kernel":
+            problem(cell)
 
 
 def test_quick_runs_on_a_cpu_and_says_why_triton_does_not(quick: Plan) -> None:
     names = {"cpu", "reference", "transformers", "triton", "grid_sample_compiled"}
     assert asked(quick, "implementation") == names
     assert asked(quick, "direction") == {"forward", "both"} and asked(quick, "temperatures") == {("hot",)}
-    assert {task.cell.queries for task in quick.tasks} == {21950, 300}
-    for task in quick.tasks:
+    assert {task.cell.queries for task in operator(quick)} == {21950, 300}
+    assert all(skip_reason(task) is None for task in whole(quick))
+    for task in operator(quick):
         reason = skip_reason(task)
         assert (reason is not None) == (task.cell.options["implementation"] == "triton"), task.title
 
@@ -88,7 +102,7 @@ def test_the_gpu_profile_begins_with_what_matters_most(gpu: Plan) -> None:
 
 
 def test_the_gpu_profile_has_every_axis(gpu: Plan) -> None:
-    cells = [task.cell for task in gpu.tasks]
+    cells = [task.cell for task in operator(gpu)]
     for name in ("coco", "cityscapes"):
         assert {cell.batch for cell in cells if cell.dataset == name} == {1, 2, 16}
     assert {cell.dtype for cell in cells} == {"float32", "bfloat16", "float16"}
@@ -111,7 +125,7 @@ def test_a_peer_that_is_installed_is_compared_everywhere(monkeypatch: pytest.Mon
     plan = SUITE.plan(Options(profile="gpu"))
     ops = Counter(
         (task.cell.options["implementation"], task.cell.options["op"])
-        for task in plan.tasks
+        for task in operator(plan)
         if task.cell.options["implementation"] in ("dcnv4", "theirs", "triton")
     )
     assert ops["dcnv4", "fused"] == ops["theirs", "fused"] == ops["theirs", "plain"] == ops["triton", "plain"] > 20
@@ -121,10 +135,30 @@ def test_a_peer_that_is_installed_is_compared_everywhere(monkeypatch: pytest.Mon
 def test_the_full_profile_crosses_all_axes(gpu: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     full = SUITE.plan(Options(profile="full"))
     assert [task.title for task in full.tasks[: len(gpu.tasks)]] == [task.title for task in gpu.tasks]
-    ours = [t for t in full.tasks if t.cell.options["implementation"] == "triton"]
+    ours = [t for t in operator(full) if t.cell.options["implementation"] == "triton"]
     crossed = 2 * 3 * 3 * 3 * 3
     assert len(kernels.every_call()) == crossed
     assert len([t for t in ours if t.cell.options["direction"] == "forward"]) == 2 * crossed, "of both operators"
+
+
+def test_the_whole_encoder_is_timed_in_every_form(quick: Plan, gpu: Plan) -> None:
+    """Theirs as it is, and ours by precision, mode, order in memory and size."""
+    assert {*encoder.IMPLEMENTATIONS} == {kernels_encoder.OURS, kernels_encoder.THEIRS}
+    forms = {name: [task.cell for task in whole(plan)] for name, plan in (("quick", quick), ("gpu", gpu))}
+    for cells in forms.values():
+        theirs = [cell for cell in cells if cell.options["implementation"] == "transformers"]
+        assert {cell.conditions for cell in theirs} == {"float32"} and None in {c.options["op"] for c in theirs}
+        assert {cell.batch for cell in cells} == {1} and {cell.system for cell in cells} == {"mask2former"}
+    ours = {cell.conditions for cell in forms["gpu"] if cell.options["implementation"] == "effbench"}
+    for precision in ("tf32", "bfloat16"):
+        known = ("", ", graph", ", channels last, fixed size", ", channels last, fixed size, graph")
+        assert {f"{precision}{form}" for form in (*known, ", compile, graph")} <= ours
+    assert {"float32", "float16"} <= ours
+    assert {cell.size for cell in forms["gpu"]} == {"800x1344", "1024x2048"}
+    titles = [task.title for task in gpu.tasks]
+    compiled = [i for i, task in enumerate(gpu.tasks) if "compile" in task.cell.options.get("mode", "")]
+    first = titles.index("whole encoder, transformers: coco, float32")
+    assert first < 40 < min(compiled), "what compiles comes after what does not"
 
 
 def test_some_implementations_alone() -> None:
@@ -138,7 +172,10 @@ def test_some_implementations_alone() -> None:
         (Options(profile="huge"), "profile 'huge' of suite kernels; expected one of quick, gpu, full"),
         (Options(device="cuda"), "profile quick runs on the CPU, not on cuda; expected --profile gpu"),
         (Options(profile="gpu", device="cpu"), "runs on a CUDA device, not on cpu; expected quick"),
-        (Options(systems=("fpn",)), "system 'fpn' is not in suite kernels; expected some of cpu, reference, triton"),
+        (
+            Options(systems=("fpn",)),
+            "system 'fpn' is not in suite kernels; expected some of effbench, cpu, reference",
+        ),
         (Options(limit=3), "takes neither --data-root nor --limit"),
     ],
 )
@@ -191,7 +228,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Task]]:
 
     def make(*names: str) -> list[Task]:
         tasks = SUITE.plan(Options(systems=names)).tasks
-        return [task for task in tasks if task.cell.queries == 126 and task.cell.options["op"] == "plain"]
+        return [task for task in tasks if task.cell.queries == 126 and task.cell.options.get("op") == "plain"]
 
     return make
 
