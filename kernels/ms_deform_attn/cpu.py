@@ -24,6 +24,9 @@ CHUNK = 1 << 19
 GROUP = 1 << 22
 """Samples, or rows, of the images that are worked on together, which bounds the memory; at least one image is."""
 
+FEW = 1.5
+"""Samples per pixel of the maps below which only the pixels that they touch are summed up, with the same bits."""
+
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _INT32: Any = {"dtype": torch.int32, "device": "cpu"}  # whatever the default device is
 _SUM = 0  # aten's enumeration of what embedding_bag does with a bag
@@ -208,13 +211,20 @@ class _Bags:
     def _scatter(self, grad: Tensor, chunks: Sequence[_Chunk], out: Tensor) -> None:
         """Fill the value's gradient (images, S, M, D) from that of the bags (images*Q*M, D)."""
         row, across, down, attention = (torch.cat(x).view(-1) for x in list(zip(*chunks, strict=True))[1:])
-        order = row.argsort(stable=True)
+        row, order = row.sort(stable=True)
         bag = order.div(self.LP, rounding_mode="floor").int()
-        counts = torch.bincount(row, minlength=len(out) * self.rows.pixels * self.M)
+        few = FEW * self.rows.pixels > self.Q * self.LP
+        if few:
+            touched, counts = torch.unique_consecutive(row, return_counts=True)
+        else:
+            counts = torch.bincount(row, minlength=len(out) * self.rows.pixels * self.M)
         starts = counts.cumsum(0).sub_(counts).int()
-        weights = _corner_weights(across[order], down[order], attention[order])
+        weights = _corner_weights(*(x.index_select(0, order) for x in (across, down, attention)))
         sums = [_weighted_sums(grad, bag, weight, starts) for weight in weights]
-        self.rows.sum_of_corners([x.view(len(out), self.rows.pixels, self.M, self.D) for x in sums], out)
+        if few:
+            self.rows.add_corners(touched, sums, out)
+        else:
+            self.rows.sum_of_corners([x.view(len(out), self.rows.pixels, self.M, self.D) for x in sums], out)
 
 
 def _weighted_sums(table: Tensor, rows: Tensor, weights: Tensor, starts: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""Pixels down and right of a sample's upper left one."""
+
 
 class Level(NamedTuple):
     """Where a level lies among an image's tokens and pixels."""
@@ -47,6 +50,8 @@ class Rows(NamedTuple):
     """(M*L*P,) int32: row of its pixel (0, 0)."""
     down: Tensor
     """(M*L*P,) int32: rows from a pixel to the one below."""
+    tokens: Tensor
+    """(4, pixels) int64: a pixel's own token, and its right, lower and lower right neighbour's; -1 outside maps."""
 
     def padded(self, value: Tensor) -> Tensor:
         """(B, S, M, D) to float32 (B, pixels, M, D)."""
@@ -60,11 +65,29 @@ class Rows(NamedTuple):
 
         `corners` are the four in this order, each (B, pixels, M, D).
         """
-        itself, right, lower, diagonal = corners
         for level in self.levels:
-            total = level.inside(itself) + level.inside(right, across=1)
-            total += level.inside(lower, down=1)
-            level.tokens(out).copy_(total.add_(level.inside(diagonal, down=1, across=1)))
+            first, second, *others = (level.inside(x, *place) for x, place in zip(corners, CORNERS, strict=True))
+            total = first + second
+            for other in others:
+                total += other
+            level.tokens(out).copy_(total)
+
+    def add_corners(self, rows: Tensor, corners: Sequence[Tensor], out: Tensor) -> None:
+        """As `sum_of_corners` where few pixels give anything: add to (B, S, M, D), which holds zeros.
+
+        `corners` (n, D) are of different `rows` (n,) of padded maps of B images.
+        """
+        _, S, M, D = out.shape
+        total = out if out.dtype == torch.float32 else torch.zeros_like(out, dtype=torch.float32)
+        table = total.view(-1, D)
+        head, pixel = rows % M, rows.div(M, rounding_mode="floor")
+        image, pixel = pixel.div(self.pixels, rounding_mode="floor"), pixel % self.pixels
+        for corner, token in zip(corners, self.tokens[:, pixel], strict=True):
+            inside = (token >= 0).nonzero().view(-1)
+            target = ((image * S + token) * M + head).index_select(0, inside)
+            table.index_add_(0, target, corner.index_select(0, inside))  # no target twice
+        if total is not out:
+            out.copy_(total)
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,6 +104,11 @@ def rows_of(shapes: tuple[tuple[int, int], ...], M: int, P: int) -> Rows:
         """One number for each level to one for each sample."""
         return torch.tensor(numbers, dtype=torch.int32, device="cpu")[:, None].expand(M, len(shapes), P)
 
+    tokens = torch.full((4, block + 1), -1, device="cpu")
+    for level in levels:
+        own = level.tokens(torch.arange(token, device="cpu")[None])
+        for corner, (down, across) in enumerate(CORNERS):
+            level.inside(tokens[corner, None], down, across).copy_(own)
     first = M * spread([level.block + 2 * (level.width + 2) + 1 for level in levels])
     return Rows(
         tuple(levels),
@@ -88,4 +116,5 @@ def rows_of(shapes: tuple[tuple[int, int], ...], M: int, P: int) -> Rows:
         torch.stack([spread([w for _, w in shapes]), spread([h for h, _ in shapes])]).reshape(2, 1, -1).float(),
         (first + torch.arange(M, dtype=torch.int32, device="cpu")[:, None, None]).reshape(-1),
         (M * spread([w + 2 for _, w in shapes])).reshape(-1),
+        tokens,
     )

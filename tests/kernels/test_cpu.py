@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,35 @@ def test_how_much_is_worked_on_at_once_changes_no_bit(fused: bool, make: Make, m
         monkeypatch.setattr(cpu, "GROUP", group)
         for a, b in zip((call("cpu"), *call.gradients("cpu")), whole, strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@both
+def test_few_queries_give_the_bits_that_many_would(
+    fused: bool, dtype: torch.dtype, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels that no sample touches are left out, some corners lie outside, and images keep apart."""
+    call = make(fused, B=3, Q=2, M=2, D=8, shapes=((3, 4), (1, 2), (5, 7)), dtype=dtype)
+    found = []
+    for few in (0.0, float("inf")):
+        monkeypatch.setattr(cpu, "FEW", few)
+        found.append(call.gradients("cpu"))
+    assert all(torch.equal(many, few) for many, few in zip(*found, strict=True))
+    assert found[0][0].dtype == dtype and (found[0][0] == 0).any() and (found[0][0] != 0).any()
+
+
+@pytest.mark.parametrize("few", [0.0, float("inf")])
+def test_a_gradient_that_is_no_number_stays_where_its_samples_are(few: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside, a sample stands at the end of another level's zeros: nothing of it may reach that level."""
+    monkeypatch.setattr(cpu, "FEW", few)
+    shapes = ((2, 3), (3, 2))
+    value = torch.randn(1, 12, 1, 4)
+    locations = torch.full((1, 2, 1, 2, 1, 2), -9.0)
+    locations[0, 1, 0, 0, 0] = 0.5  # the second query: the middle of the first map
+    upstream = torch.ones(1, 2, 4)
+    upstream[0, 0] = math.nan  # the first one: nowhere
+    gradient = cpu.backward(upstream, value, shapes, locations, torch.ones(1, 2, 1, 2, 1))[0]
+    assert gradient.isfinite().all() and gradient.sum() == 4
 
 
 @pytest.mark.parametrize("reference", [None, "Q", "BQ", "BQL"])
