@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, cast
@@ -49,6 +49,13 @@ def launched_with(case: Case, configuration: Config) -> Iterator[None]:
     finally:
         TABLE.clear()
         TABLE.update(before)
+
+
+def row_work() -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], None], int]:
+    """What gathers rows, what adds to them, and of how many sums it takes a multiple: see `kernels/row_rates.py`."""
+    from effbench.kernels.row_rates import BLOCK, add, gather
+
+    return gather, add, BLOCK
 
 
 def _key(case: Case) -> Key:

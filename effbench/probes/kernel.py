@@ -20,8 +20,8 @@ from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement
 from effbench.probes.clocks import Run, Sample
 from effbench.probes.kernel_check import check, to_json, verdict
-from effbench.probes.kernel_inputs import Problem, bytes_moved, inputs, problem
-from effbench.probes.kernel_timing import TEMPERATURES, copy_rate, elapsed, samples
+from effbench.probes.kernel_inputs import Problem, bytes_moved, inputs, problem, rows_touched
+from effbench.probes.kernel_timing import TEMPERATURES, copy_rate, elapsed, row_rates, samples
 from effbench.probes.latency import by_clock
 from effbench.probes.neighbours import processes
 from effbench.probes.watch import Watch
@@ -65,6 +65,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
         "levels": [list(shape) for shape in of.shapes],
         "calls": {"B": of.B, "S": of.S, "M": of.M, "D": of.D, "Q": of.Q, "L": len(of.shapes), "P": of.P},
         "bytes": bytes_moved(of, fused, cell.options["direction"]),
+        "rows": rows_touched(of, cell.options["direction"]),
         "version": version(peer),
         "cells_before": _before,
     }
@@ -78,7 +79,11 @@ def measure(cell: Cell, context: Context) -> Measurement:
             return Measurement(
                 [], "s", {**detail, "invalid": wrong}, {"ms_deform_attn": cell.options["implementation"]}
             )
-        detail["ceilings"] = {"copy": copy_rate(how.device), "cached_copy": copy_rate(how.device, _value_bytes(of))}
+        detail["ceilings"] = {
+            "copy": copy_rate(how.device),
+            "cached_copy": copy_rate(how.device, _value_bytes(of)),
+            **row_rates(how.device, of.dtype, of.D, of.B * of.S * of.M),
+        }
         run = run_of(call, of, fused, cell.options["direction"])
         taken: list[Sample] = []
         times: dict[str, Any] = {}

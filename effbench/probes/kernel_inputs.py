@@ -189,3 +189,12 @@ def bytes_moved(of: Problem, fused: bool, direction: str) -> dict[str, int]:
         "compulsory": {"forward": forward, "backward": backward, "both": forward + backward}[direction],
         "gathered": {"forward": gathered, "backward": 2 * gathered, "both": 3 * gathered}[direction],
     }
+
+
+def rows_touched(of: Problem, direction: str) -> dict[str, int]:
+    """Rows of D channels that one run reads, and adds to: four for each sample, those outside the map counted, too."""
+    rows = 4 * of.B * of.Q * of.M * len(of.shapes) * of.P
+    return {
+        "gathered": {"forward": rows, "backward": rows, "both": 2 * rows}[direction],
+        "added": 0 if direction == "forward" else rows,
+    }

@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 
 from effbench.errors import InputError
+from effbench.peers import own
 from effbench.probes import roofline
 from effbench.probes.clocks import Clock, CudaClock, HostClock, Run, Sample, clock
 from effbench.probes.modes import capture
@@ -21,6 +22,10 @@ CALLS = 10
 FLUSHED = 2**28
 """Bytes written between runs that shall find cold caches: more than any cache holds."""
 RUNS = 11
+ROW_SUMS, ROWS_OF_A_SUM = 2**17, 48
+"""About as many as heads of queries on an image of COCO, and pixels that one of them reads."""
+NEAR = 512
+"""Rows that neighbours share: 64 KiB of float32, which a multiprocessor's own cache holds."""
 
 _AHEAD = 1.5
 
@@ -76,9 +81,9 @@ def timer(temperature: str, device: torch.device) -> Clock:
 
 def samples(run: Run, temperature: str, device: torch.device, wanted: int, least_s: float) -> list[Sample]:
     """`wanted` samples after a warm-up of at least `least_s` seconds. Raises RuntimeError where there is no graph."""
-    own = timer(temperature, device)
-    warm_up(lambda: own.time(run).host, least_s)
-    return [own.time(run) for _ in range(wanted)]
+    chosen = timer(temperature, device)
+    warm_up(lambda: chosen.time(run).host, least_s)
+    return [chosen.time(run) for _ in range(wanted)]
 
 
 @lru_cache(maxsize=8)
@@ -89,14 +94,44 @@ def copy_rate(device: torch.device, size: int | None = None) -> float:
     """
     length = roofline.COPIED if size is None else size
     source = torch.ones(length, dtype=torch.uint8, device=device)
-    target, own = torch.empty_like(source), clock(device)
+    target = torch.empty_like(source)
+    return 2 * length / _median(clock(device), lambda: target.copy_(source))
 
+
+@lru_cache(maxsize=8)
+def row_rates(device: torch.device, dtype: torch.dtype, channels: int, count: int) -> dict[str, float]:
+    """Rows per second that our Triton kernels of nothing else attain on a table of `count` rows of `channels`.
+
+    rows_near: gathered in `dtype` by neighbours that share `NEAR` rows, which the nearest cache holds. rows_far:
+    gathered from anywhere in the table. rows_added: added to anywhere, in float32. Medians, measured once in a
+    process; nothing on a CPU.
+    """
+    if device.type == "cpu":
+        return {}
+    gather, add, block = own.row_work()
+    random = torch.Generator(device).manual_seed(0)
+    width, sums = 1 << (channels - 1).bit_length(), ROW_SUMS // block * block
+    table = torch.randn(count, width, generator=random, device=device).to(dtype)
+    far = torch.randint(count, (sums, ROWS_OF_A_SUM), generator=random, device=device, dtype=torch.int32)
+    first = torch.arange(sums, device=device, dtype=torch.int32)[:, None] // block * NEAR
+    near = (first + far % NEAR) % count
+    buffer = torch.zeros(count, width, device=device)
+    clocked = clock(device)
+    runs: dict[str, Run] = {
+        "rows_near": lambda: gather(table, near),
+        "rows_far": lambda: gather(table, far),
+        "rows_added": lambda: add(buffer, far),
+    }
+    return {name: sums * ROWS_OF_A_SUM / _median(clocked, run) for name, run in runs.items()}
+
+
+def _median(chosen: Clock, run: Run) -> float:
     def once() -> float:
-        sample = own.time(lambda: target.copy_(source))
+        sample = chosen.time(run)
         return sample.host if sample.device is None else sample.device
 
     warm_up(once)
-    return 2 * length / statistics.median(once() for _ in range(RUNS))
+    return statistics.median(once() for _ in range(RUNS))
 
 
 def elapsed(began: float) -> float:

@@ -32,7 +32,7 @@ class Row:
         scope: what of it is the implementation's own.
         seconds: temperature -> median of the processes' medians; without what failed.
         host: seconds by the host's clock as well, of the first temperature.
-        bytes, ceilings: as the probe has them.
+        bytes, rows, ceilings: as the probe has them.
         others: cores that other processes kept busy meanwhile, where that matters; None on a GPU.
     """
 
@@ -44,6 +44,7 @@ class Row:
     seconds: Mapping[str, float]
     host: float
     bytes: Mapping[str, int]
+    rows: Mapping[str, int]
     ceilings: Mapping[str, float]
     others: float | None
 
@@ -51,6 +52,18 @@ class Row:
     def first(self) -> float:
         """Seconds at the temperature that was measured first."""
         return next(iter(self.seconds.values()))
+
+    @property
+    def bound(self) -> float | None:
+        """Least seconds that the machine allows, by what it attained in the same process; None where rows have no rate.
+
+        Compulsory bytes at the rate of a copy, or rows one after another at the rate of nearby ones and of additions.
+        """
+        if "rows_near" not in self.ceilings:
+            return None
+        gathered = self.rows["gathered"] / self.ceilings["rows_near"]
+        added = self.rows["added"] / self.ceilings["rows_added"]
+        return max(self.bytes["compulsory"] / self.ceilings["copy"], gathered + added)
 
 
 def sections(records: Sequence[Record], folder: Path) -> list[str]:
@@ -69,7 +82,9 @@ def sections(records: Sequence[Record], folder: Path) -> list[str]:
             "where the implementation is not fused, PyTorch computes locations and softmax around it (`chain`). "
             "Compulsory bytes are every argument once and every result once; their rate is held against that of a "
             "copy in the same process. Gathered bytes are four pixels of every sample (and in a backward as many "
-            "additions): caches serve most of them, so that their rate may pass any ceiling. `/ best peer` is the "
+            "additions): caches serve most of them, so that their rate may pass any ceiling. `bound` is the least that "
+            "the machine allows: compulsory bytes at the rate of a copy, or rows of channels at the rates at which "
+            "kernels of nothing else gathered nearby ones and added to any (on a GPU alone). `/ best peer` is the "
             f"time over that of the fastest implementation that is not ours ({', '.join(OURS)}) on the same inputs. "
             "Where other processes kept cores busy (`cores of others`), what runs on all cores waits for them again "
             "and again.",
@@ -83,6 +98,12 @@ def sections(records: Sequence[Record], folder: Path) -> list[str]:
             accuracy_table(records),
         ),
         *section("Copies in the same processes", "GB/s, read and written, lowest to highest.", ceilings_table(rows)),
+        *section(
+            "Rows in the same processes",
+            "Billions of rows per second, lowest to highest: gathered by neighbours from the same 512, gathered from "
+            "anywhere in a table as large as the value, and added to anywhere in float32.",
+            rows_table(rows),
+        ),
     ]
 
 
@@ -105,6 +126,7 @@ def timed(records: Sequence[Record]) -> Iterator[Row]:
             seconds,
             _median(place, options["temperatures"][0], "host"),
             detail["bytes"],
+            detail["rows"],
             detail["ceilings"],
             _others(place) if cell.device == "cpu" else None,
         )
@@ -134,6 +156,11 @@ def times_table(rows: Sequence[Row]) -> pd.DataFrame:
                 "GB/s": f"{rate['compulsory'] / GIGA:.1f}",
                 "of a copy": f"{100 * rate['compulsory'] / row.ceilings['copy']:.1f}%",
                 "gathered GB/s": f"{rate['gathered'] / GIGA:.1f}",
+                **(
+                    {}
+                    if row.bound is None
+                    else {"bound, us": f"{MICRO * row.bound:.1f}", "of bound": f"{100 * row.bound / row.first:.0f}%"}
+                ),
                 "/ best peer": f"{row.first / best.first:.2f} ({best.name})" if best and row.name in OURS else "-",
                 **({} if row.others is None else {"cores of others": f"{row.others:.1f}"}),
             }
@@ -178,6 +205,23 @@ def ceilings_table(rows: Sequence[Row]) -> pd.DataFrame:
         {"copy of a buffer": title, "GB/s": f"{min(own) / GIGA:.1f} to {max(own) / GIGA:.1f}", "cells": len(own)}
         for title, own in found.items()
     )
+
+
+def rows_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rates of rows by the call's image, batch and dtype; empty where none was measured."""
+    found: dict[str, list[Mapping[str, float]]] = {}
+    for row in rows:
+        if "rows_near" in row.ceilings:
+            found.setdefault(row.call.split(", Q=")[0], []).append(row.ceilings)
+    titles = {"rows_near": "gathered, near", "rows_far": "gathered, far", "rows_added": "added"}
+    return pd.DataFrame(
+        {"value": call, **{title: _range([c[name] for c in own]) for name, title in titles.items()}, "cells": len(own)}
+        for call, own in found.items()
+    )
+
+
+def _range(rates: Sequence[float]) -> str:
+    return f"{min(rates) / GIGA:.1f} to {max(rates) / GIGA:.1f}"
 
 
 _TITLES = {

@@ -29,6 +29,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from effbench.kernels import row_rates
 from effbench.kernels.ms_deform_attn.triton_backward import backward_kernel
 from effbench.kernels.ms_deform_attn.triton_forward import forward_kernel
 
@@ -184,3 +185,27 @@ def test_a_new_image_size_compiles_nothing() -> None:
 def pointer_names(kernel: Any) -> list[str]:
     names = [p.name for p in kernel.params]
     return names[: names.index("Q")]
+
+
+@pytest.mark.parametrize("name", ["gather", "add"])
+def test_the_kernels_of_rows_alone_move_16_bytes_at_a_time(name: str) -> None:
+    """Their rates are the ceilings of the others, so nothing narrower may stand in their way."""
+    kernel = {"gather": row_rates.gather_kernel, "add": row_rates.add_kernel}[name]
+    types = {"table": "*fp32", "rows": "*i32", "output": "*fp32", "COUNT": "i32"}
+    constants = {"D": 32, "BLOCK": row_rates.BLOCK}
+    compiled = triton.compile(
+        ASTSource(
+            kernel,
+            {n: types.get(n, "constexpr") for n in kernel.arg_names},
+            constexprs=constants,
+            attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if n in types},
+        ),
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": row_rates.WARPS},
+    )
+    code = disassembled(compiled.asm["cubin"], row_rates.WARPS / row_rates.BLOCK)
+    assert code.count(r"(LDL|STL)\b.*") == 0
+    if name == "gather":
+        assert code.count(r"LDG\.E\.128(\..*)?") >= 2
+    else:
+        assert code.count(r"REDG\.E\.ADD\.F32x4\..*") == code.count(r"(RED|ATOM).*") >= 2

@@ -35,6 +35,7 @@ def make(exit_answer: Callable[..., Record]) -> Make:
         device: Sequence[float] | None = None,
         others: Mapping[str, Any] | None = None,
         others_busy: float | None = None,
+        ceilings: Mapping[str, float] | None = None,
         **options: Any,
     ) -> Record:
         from effbench.study.suite import Task
@@ -48,7 +49,8 @@ def make(exit_answer: Callable[..., Record]) -> Make:
             "scope": scope or op,
             "accuracy": accuracy(2e-5, True),
             "bytes": {"compulsory": 70_000_000, "gathered": 1_000_000_000},
-            "ceilings": {"copy": 4e12, "cached_copy": 7e12},
+            "rows": {"gathered": 8_400_000, "added": 0 if direction == "forward" else 8_400_000},
+            "ceilings": {"copy": 4e12, "cached_copy": 7e12, **(ceilings or {})},
             "times": times,
             "load": {"other_cores": others_busy},
         }
@@ -117,6 +119,22 @@ def test_what_is_wrong_stands_in_the_table_of_the_check_alone(make: Make, tmp_pa
     assert "half" not in times
     assert "**wrong**" in check and "4.1e-01 (at most 3.0e-04)" in check and "no number (at most" in check
     assert check.count("| right") == 1
+
+
+def test_a_time_is_held_against_its_rows_alone(make: Make, tmp_path: Path) -> None:
+    """Forward: 8.4 M rows at 200 G/s are 42 us, more than the copy's 17.5; both: additions come on top."""
+    rates = {"rows_near": 2e11, "rows_far": 5e10, "rows_added": 2e10}
+    forward, both = rows(
+        [make("triton", 84.0, ceilings=rates), make("triton", 924.0, direction="both", ceilings=rates)]
+    )
+    assert (forward["bound, us"], forward["of bound"]) == ("42.0", "50%")
+    assert (both["bound, us"], both["of bound"]) == ("462.0", "50%")
+    copied = {**rates, "rows_near": 1e15}
+    assert rows([make("triton", 35.0, ceilings=copied)])[0]["bound, us"] == "17.5"
+    text = "\n".join(kernels.sections([make("triton", 84.0, ceilings=rates)], tmp_path))
+    assert "## Rows in the same processes" in text and "200.0 to 200.0" in text and "20.0 to 20.0" in text
+    without = "\n".join(kernels.sections([make("cpu", 84.0)], tmp_path))
+    assert "Rows in the same" not in without and "bound, us" not in without
 
 
 def test_copies_are_shown_by_the_size_of_the_value(make: Make) -> None:

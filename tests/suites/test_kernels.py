@@ -257,6 +257,23 @@ def test_many_cells_of_one_process_are_records_of_their_own(
     assert len(RecordBook(folder / "records.jsonl").records) == 4, "nothing is measured twice"
 
 
+def test_encoders_share_a_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers, a peer to compare with, is not installed")
+    monkeypatch.setattr(kernels_encoder, "SIZES", {"coco": ("64x96", 133)})
+    tasks = list(kernels_encoder.on_cpu())
+    assert kernels_gpu.measure(tasks, tmp_path, 60.0) == 0
+    records = RecordBook(tmp_path / "records.jsonl").records
+    assert [record.status for record in records] == len(tasks) * ["ok"], [record.reason for record in records]
+    ran = {(r.implementation["encoder"], r.implementation["ms_deform_attn"], r.cell["dtype"]) for r in records}
+    assert ran == {
+        ("transformers", "transformers", "float32"),
+        ("transformers", "cpu", "float32"),
+        ("effbench", "cpu", "float32"),
+        ("effbench", "cpu", "bfloat16"),
+    }
+    assert all(len(record.samples) == kernels_encoder.CPU_SAMPLES for record in records)
+
+
 def test_no_process_begins_when_the_time_is_over(
     small: Callable[..., list[Task]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
