@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from effbench.conformance import counting, exits, gradients, outputs, settings, state
+from effbench.conformance import counting, exits, gradients, one_size, outputs, settings, state
 from effbench.conformance.check import Check, Result, judge, seeded
 from effbench.conformance.subject import Subject
 from effbench.encoders.contract import exits_of
@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     gradients.gradients,
     gradients.autocast,
     settings.settings,
+    one_size.one_size,
     counting.meta,
     counting.macs,
 )

@@ -77,7 +77,7 @@ def test_a_failed_check_says_what_was_found_what_is_wanted_and_how_to_mend_it(ef
     assert line.startswith("- determinism: of two equal calls, mask_features differs by up to ")
     assert "; expected the same output for the same input and seed" in line and "(if self.training)" in line
     assert "skipped, needs determinism" in answer.out
-    assert answer.out.splitlines()[-1] == "1 of 15 checks failed, 6 skipped"
+    assert answer.out.splitlines()[-1] == "1 of 16 checks failed, 7 skipped"
     last = effbench("check", "somebodys_net:Noisy", "--json")
     assert (last.code, last.last["conforms"]) == (1, False)
     (failed,) = [one for one in last.last["checks"] if one["status"] == "failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -244,6 +245,25 @@ class RefusesWithATypeError(Tiny):
         list(range(layers))
 
 
+class LosesABiasAtOneSize(Tiny):
+    def at_size(self, height, width):
+        sized = copy.deepcopy(self)
+        torch.nn.init.zeros_(sized.masks.bias)
+        return sized
+
+
+class ChangesItselfAtOneSize(Tiny):
+    def at_size(self, height, width):
+        sized = copy.deepcopy(self)
+        torch.nn.init.zeros_(self.masks.bias)
+        return sized
+
+
+class TakesAnySize(Tiny):
+    def at_size(self, height, width):
+        return copy.deepcopy(self)
+
+
 class LooksAtValues(Tiny):
     def scale(self, name, x):
         return super().scale(name, x.nan_to_num() if x.isnan().any() else x)
@@ -298,6 +318,9 @@ FAULTS = [
     (TakesAnything, "settings", "kind='no-such-value' is accepted"),
     (RefusesWithoutANumber, "settings", "refused with 'mask_dim is wrong'"),
     (RefusesWithATypeError, "settings", "layers='no-such-value' raises TypeError"),
+    (LosesABiasAtOneSize, "one_size", "at its size, mask_features differs by up to"),
+    (ChangesItselfAtOneSize, "one_size", "after at_size, mask_features differs"),
+    (TakesAnySize, "one_size", "made for 64x96, it takes 96x64"),
     (LooksAtValues, "meta", "meta"),
     (ForgetsTheDevice, "meta", "device"),
     (RunsAnUnknownOperator, "macs", "no MAC rule for aten.asinh"),
