@@ -85,9 +85,9 @@ class Encoder(nn.Module, abc.ABC):
         """A copy for inference on images of height x width alone, padding included: the same outputs but for rounding.
 
         What depends on that size and on the weights, such as positions after a projection, it has computed before. At
-        another size it raises ValueError. Its state dict is not that of the encoder.
+        another size it raises ValueError. Its state dict is not that of the encoder. Cast and move the encoder before.
 
-        Raises SettingError where nothing can be computed before.
+        Raises SettingError where nothing can be computed before, or has been already.
         """
         raise SettingError(f"{type(self).__name__} has no form for one size; expected an encoder with `at_size`")
 

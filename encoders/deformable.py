@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from effbench.encoders.contract import SettingError, multiple, positive
-from effbench.encoders.layers import group_norm, sine_position
+from effbench.encoders.layers import added, group_norm, sine_position
 from effbench.kernels.ms_deform_attn import check_name, ms_deform_attn_fused, resolve_implementation
 
 Shapes = Sequence[tuple[int, int]]
@@ -84,10 +84,9 @@ class DeformableLayer(nn.Module):
         `tokens` (B, S, C) of `shapes` is what x looks at; None means x itself.
         """
         query = x if position is None else x + position
-        # In place where nothing else reads a result: a new large tensor costs more than what is written to it.
         attended = self.self_attn(query, reference, x if tokens is None else tokens, shapes)
-        x = self.norm1(attended.add_(x))
-        return self.norm2(self.linear2(F.relu(self.linear1(x), inplace=True)).add_(x))
+        x = self.norm1(added(attended, x))
+        return self.norm2(added(self.linear2(F.relu(self.linear1(x), inplace=True)), x))
 
 
 def layer_copies(layer: DeformableLayer, count: int) -> list[DeformableLayer]:

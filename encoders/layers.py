@@ -56,6 +56,15 @@ class PoolNorm(nn.Module):
         return F.relu(self.norm(self.pool(x)), inplace=True)
 
 
+def added(result: Tensor, other: Tensor) -> Tensor:
+    """Their sum, in the memory of `result`, which nobody else may read: a new large tensor costs more than the sum.
+
+    Not under autocast, where `result` may have too few bits for it.
+    """
+    wide = torch.promote_types(result.dtype, other.dtype)
+    return result.add_(other) if result.dtype == wide else result + other
+
+
 def embedding_layer(kind: str, dim: int) -> nn.Module:
     """What mixes neighbours at stride 4 after the top-down sum: `kind` is one of `EMBEDDINGS`."""
     choice("embedding", kind, EMBEDDINGS)
@@ -126,7 +135,7 @@ class PixelEmbedding(Encoder):
             return F.interpolate(at_stride8, size=res2.shape[-2:], mode="bilinear", align_corners=False)
         lateral = self.adapter_1(res2)
         top_down = F.interpolate(stride8, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mask_features(self.layer_1(lateral.add_(top_down)))
+        return self.mask_features(self.layer_1(added(lateral, top_down)))
 
 
 def sine_position(height: int, width: int, dim: int, device: torch.device, temperature: float = 10000.0) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from effbench.encoders.contract import LEVELS, EncoderOutput, Features, positive
+from effbench.encoders.contract import LEVELS, EncoderOutput, Features, SettingError, positive
 from effbench.encoders.deformable import (
     COARSE_TO_FINE,
     DeformableLayer,
@@ -52,7 +52,15 @@ class DeformableTransformer(nn.Module):
 
     def fix(self, height: int, width: int) -> None:
         """Serve images of one size alone, for inference: see `Encoder.at_size`."""
-        shapes = [(height // LEVELS[name], width // LEVELS[name]) for name in COARSE_TO_FINE]
+        if self.known is not None:
+            raise SettingError(
+                f"this encoder is made for maps of {list(self.known.shapes)} already; expected the one that `at_size` "
+                "was called on"
+            )
+        positive("height", height)
+        positive("width", width)
+        # rounded up, as strided convolutions do
+        shapes = [(-(-height // LEVELS[name]), -(-width // LEVELS[name])) for name in COARSE_TO_FINE]
         like = self.level_embed
         position = positions(shapes, like.to(torch.promote_types(like.dtype, torch.float32)))
         for module in self.encoder.modules():

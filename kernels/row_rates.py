@@ -1,7 +1,7 @@
 """How fast a device gathers rows of a table and adds to them: what bounds deformable attention, with nothing around it.
 
 The operator reads four rows of D channels for every sample, and its derivative reads them again and adds to four. These
-kernels do that and no more, with the block sizes of `ms_deform_attn`, so that a time can be held against the time of
+kernels do that and little more, with the block sizes of `ms_deform_attn`, so that a time can be held against that of
 its rows alone.
 """
 
@@ -20,50 +20,52 @@ BLOCK, WARPS = 32, 4
 
 
 @triton.jit
-def gather_kernel(table, rows, output, COUNT, D: tl.constexpr, BLOCK: tl.constexpr):
+def gather_kernel(table, rows, output, n, COUNT, D: tl.constexpr, BLOCK: tl.constexpr):
     """output (n, D) float32: the sum of COUNT rows each."""
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, D)
     total = tl.zeros((BLOCK, D), tl.float32)
     for i in range(COUNT):
-        row = tl.load(rows + number * COUNT + i)
+        row = tl.load(rows + i * n + number)
         total += tl.load(table + row[:, None] * D + channel[None, :]).to(tl.float32)
     tl.store(output + number[:, None] * D + channel[None, :], total)
 
 
 @triton.jit
-def add_kernel(table, rows, COUNT, D: tl.constexpr, BLOCK: tl.constexpr):
+def add_kernel(table, rows, n, COUNT, D: tl.constexpr, BLOCK: tl.constexpr):
     """Adds one to COUNT rows (D,) of a float32 table for every one of n."""
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, D)
     ones = tl.full((BLOCK, D), 1.0, tl.float32)
     for i in range(COUNT):
-        row = tl.load(rows + number * COUNT + i)
+        row = tl.load(rows + i * n + number)
         tl.atomic_add(table + row[:, None] * D + channel[None, :], ones, sem="relaxed")
 
 
 def gather(table: Tensor, rows: Tensor) -> Tensor:
-    """Sums (n, D) in float32 of the rows of `table` (R, D) that `rows` (n, count) int32 names.
+    """Sums (n, D) in float32 of the rows of `table` (R, D) that `rows` (count, n) int32 names.
 
     n is a multiple of `BLOCK`, D a power of 2.
     """
     programs = _programs(table, rows)
-    output = torch.empty(len(rows), table.shape[1], device=table.device)
-    gather_kernel[(programs,)](table, rows, output, rows.shape[1], D=table.shape[1], BLOCK=BLOCK, num_warps=WARPS)
+    count, n = rows.shape
+    output = torch.empty(n, table.shape[1], device=table.device)
+    gather_kernel[(programs,)](table, rows, output, n, count, D=table.shape[1], BLOCK=BLOCK, num_warps=WARPS)
     return output
 
 
 def add(table: Tensor, rows: Tensor) -> None:
-    """Add one to every row of `table` (R, D) float32 as often as `rows` (n, count) int32 names it."""
+    """Add one to every row of `table` (R, D) float32 as often as `rows` (count, n) int32 names it."""
     programs = _programs(table, rows)
-    add_kernel[(programs,)](table, rows, rows.shape[1], D=table.shape[1], BLOCK=BLOCK, num_warps=WARPS)
+    count, n = rows.shape
+    add_kernel[(programs,)](table, rows, n, count, D=table.shape[1], BLOCK=BLOCK, num_warps=WARPS)
 
 
 def _programs(table: Tensor, rows: Tensor) -> int:
     width = table.shape[1]
-    if len(rows) % BLOCK or width & (width - 1) or rows.dtype != torch.int32:
+    if rows.shape[1] % BLOCK or width & (width - 1) or rows.dtype != torch.int32:
         raise ValueError(
             f"rows {tuple(rows.shape)} in {rows.dtype} of width {width}; expected int32, a multiple of {BLOCK} of "
             "them, and a power of 2"
         )
-    return len(rows) // BLOCK
+    return rows.shape[1] // BLOCK

@@ -204,7 +204,8 @@ def _important(device: str) -> Iterator[Task]:
 
 def _operators() -> list[str]:
     """What can take the place of the operator in another's encoder: ours, and what is there."""
-    return [KERNEL, *(name for name, module in PACKAGES.items() if _there(module) and name not in TAKES_LOGITS)]
+    installed = [name for name, module in PACKAGES.items() if _there(module) and name not in TAKES_LOGITS]
+    return [KERNEL, *installed, *offered()]
 
 
 def _compare(call: Call, device: str, direction: str) -> Iterator[Task]:

@@ -100,7 +100,7 @@ def plain_conditions(cell: Cell, probe: str) -> Conditions:
     if not how.plain:
         raise InputError(
             f"{probe} in mode {how.mode!r}, channels_last={how.channels_last}, fixed_size={how.fixed_size}; expected "
-            "'eager' and neither: it times the encoder as it was built"
+            "'eager' and neither: it takes the encoder as it was built"
         )
     return how
 

@@ -21,11 +21,13 @@ from effbench.encoders.contract import Encoder
 from effbench.encoders.registry import setting_defaults
 from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE
+from effbench.peers.contract import Case
 from effbench.peers.mask2former import absent, their_encoder
 from effbench.peers.registry import find, version
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, parse_size, segmenter
 from effbench.probes.clocks import clock, synchronisations
+from effbench.probes.kernel_inputs import STRIDES
 from effbench.probes.latency import by_clock, random_pyramid
 from effbench.probes.modes import as_run, graph_breaks, in_form
 from effbench.probes.neighbours import processes
@@ -46,11 +48,10 @@ LIMITS = {"float32": 1e-4, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
 
 def missing(cell: Cell) -> str | None:
     """Why the cell cannot be timed here: no device, no such package, or an operator that refuses its calls."""
-    reason = conditions.missing(cell)
+    reason, name = conditions.missing(cell), cell.options.get("op")
     if reason or _implementation(cell) == "effbench":
         return reason
-    name = cell.options.get("op")
-    return absent() or (find(name).absent() if name else None)
+    return absent() or ((find(name).absent() or find(name).refuses(_case(cell))) if name else None)
 
 
 @torch.inference_mode()
@@ -72,11 +73,13 @@ def measure(cell: Cell, context: Context) -> Measurement:
     asked = _asked(cell)
     encoder: nn.Module
     inputs: Mapping[str, Tensor] = {name: x.to(how.dtype) for name, x in asked.pyramid.items()}
-    detail: dict[str, Any] = {"inside": INSIDE, "version": None}
+    detail: dict[str, Any] = {"inside": INSIDE, "version": None, "op_version": None}
+    broken = graph_breaks()
     with how.applied():
         if theirs:
             ran = {"encoder": "transformers", "ms_deform_attn": cell.options.get("op") or "transformers"}
-            detail["version"] = version(find("transformers"))
+            detail["version"], name = version(find("transformers")), cell.options.get("op")
+            detail["op_version"] = version(find(name)) if name else None
             encoder = _theirs(cell, asked, how.dtype)
         else:
             ours = copy.deepcopy(asked.encoder).to(how.dtype)
@@ -101,16 +104,28 @@ def measure(cell: Cell, context: Context) -> Measurement:
         "warm_up": warm.times,
         "warm_up_flat": warm.flat,
         "synchronisations": synchronisations(run, how.device),
-        "graph_breaks": graph_breaks() if "compile" in how.mode else None,
+        "graph_breaks": graph_breaks() - broken if "compile" in how.mode else None,
     }
     return Measurement(detail[detail["clock"]], "s", detail, ran)
 
 
+def _settings(cell: Cell) -> dict[str, Any]:
+    return {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width}
+
+
+def _case(cell: Cell) -> Case:
+    """A layer's call of the operator, as peers are asked about it."""
+    settings, (height, width) = _settings(cell), parse_size(cell.size)
+    tokens = sum((height // stride) * (width // stride) for stride in STRIDES)
+    heads, points = settings["heads"], settings["points"]
+    sizes = (cell.batch, tokens, heads, settings["dim"] // heads, tokens, len(STRIDES), points)
+    return Case(cell.device, getattr(torch, cell.dtype), *sizes, fused=False, backward=False)
+
+
 def _theirs(cell: Cell, asked: Question, dtype: torch.dtype) -> nn.Module:
-    settings = {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width}
     weights = {name: x.to(dtype) for name, x in asked.encoder.state_dict().items()}
     name = cell.options.get("op")
-    return their_encoder(weights, asked.encoder.specs, settings, find(name).load().op if name else None)
+    return their_encoder(weights, asked.encoder.specs, _settings(cell), find(name).load().op if name else None)
 
 
 def _wrong(errors: Mapping[str, Mapping[str, float]], limit: float) -> str | None:

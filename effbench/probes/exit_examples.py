@@ -17,7 +17,7 @@ from effbench.data.coco_panoptic import CocoPanoptic
 from effbench.encoders.contract import exits_of
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, Measurement, needs_device
-from effbench.probes.conditions import conditions
+from effbench.probes.conditions import plain_conditions
 from effbench.probes.exit_models import derived, gated
 from effbench.quality import PanopticMap, image_pq, match_segments, tally
 from effbench.study.cell import Cell
@@ -44,7 +44,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     validation, data = derived(cell, context, model, "val")
     how = replace(Inference(**cell.options["inference"]), semantic=False, instances=False)
     chosen = _spread(gate.choose(validation).tolist(), IMAGES)
-    with conditions(cell).applied():
+    with plain_conditions(cell, NAME).applied():
         shown = [_example(model.model, data, place, how) for place in chosen]
     samples = [example["gated"]["pq"] - example["deepest"]["pq"] for example in shown]
     detail: dict[str, Any] = {"inside": INSIDE, "gate": cell.options["gate"], "examples": shown}

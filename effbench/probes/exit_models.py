@@ -21,7 +21,7 @@ from effbench.data.roots import open_split
 from effbench.encoders.registry import encoder_class
 from effbench.models.segmenter import Segmenter
 from effbench.probes.base import Context, segmenter
-from effbench.probes.conditions import conditions
+from effbench.probes.conditions import plain_conditions
 from effbench.probes.training_options import data_root, parse_recipe, train, validation_sets
 from effbench.study.cell import Cell
 from effbench.study.source import source_hash
@@ -55,7 +55,7 @@ def trained(cell: Cell, context: Context) -> Trained:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     model = segmenter(cell)
-    with FileLock(path.with_suffix(".lock")), conditions(cell).applied():
+    with FileLock(path.with_suffix(".lock")), plain_conditions(cell, "early exit").applied():
         cached = path.exists()
         if not cached:
             unfinished = path.with_suffix(".partial")
@@ -84,7 +84,7 @@ def derived(cell: Cell, context: Context, model: Trained, split: str) -> tuple[D
         name, data = validation_sets(cell, context)[0]
     label = f"{cell.dataset} {cell.size} {name} {len(data)}"
     path = model.path.with_name(f"{model.path.stem}-{split}-{_hash([label, cell.options['inference']])}.jsonl")
-    with FileLock(path.with_suffix(".lock")), conditions(cell).applied():
+    with FileLock(path.with_suffix(".lock")), plain_conditions(cell, "early exit").applied():
         found = derive(
             model.model,
             data,

@@ -11,7 +11,7 @@ from typing import Any
 
 from effbench.errors import InputError
 from effbench.probes.base import Context, Measurement, needs_device
-from effbench.probes.conditions import conditions
+from effbench.probes.conditions import plain_conditions
 from effbench.probes.exit_models import derived, gated, trained
 from effbench.quality import image_pq
 from effbench.study.cell import Cell
@@ -35,7 +35,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     model = gated(cell, context)[0] if "gate" in cell.options else trained(cell, context)
     validation, data = derived(cell, context, model, "val")
     began = time.monotonic()
-    with conditions(cell).applied():
+    with plain_conditions(cell, NAME).applied():
         found = evaluate(
             model.model,
             data,

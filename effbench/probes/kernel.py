@@ -28,7 +28,7 @@ from effbench.probes.watch import Watch
 from effbench.study.cell import Cell
 
 NAME = "kernel"
-VERSION = "1"
+VERSION = "2"
 INSIDE = "one call of the operator, its derivative, or both"
 DIRECTIONS = ("forward", "backward", "both")
 OPERATORS = ("plain", "fused")
@@ -56,7 +56,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     What is wrong is not timed: no samples, `invalid` in the detail with the figures.
     """
     global _before
-    how, of, (fused, backward) = conditions.conditions(cell), problem(cell), _asked(cell)
+    how, of, (fused, backward) = conditions.plain_conditions(cell, NAME), problem(cell), _asked(cell)
     temperatures, name = cell.options["temperatures"], cell.options["implementation"]
     peer, ran = find(name), {"ms_deform_attn": name}
     before = processes(how.device)

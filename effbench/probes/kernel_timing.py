@@ -24,8 +24,9 @@ FLUSHED = 2**28
 RUNS = 11
 ROW_SUMS, ROWS_OF_A_SUM = 2**17, 48
 """About as many as heads of queries on an image of COCO, and pixels that one of them reads."""
-NEAR = 512
-"""Rows that neighbours share: 64 KiB of float32, which a multiprocessor's own cache holds."""
+NEAR = 64
+"""Rows that the sums of one program share: 8 KiB of float32, so that those of all that run on one multiprocessor stay
+in its own cache."""
 
 _AHEAD = 1.5
 
@@ -112,8 +113,8 @@ def row_rates(device: torch.device, dtype: torch.dtype, channels: int, count: in
     random = torch.Generator(device).manual_seed(0)
     width, sums = 1 << (channels - 1).bit_length(), ROW_SUMS // block * block
     table = torch.randn(count, width, generator=random, device=device).to(dtype)
-    far = torch.randint(count, (sums, ROWS_OF_A_SUM), generator=random, device=device, dtype=torch.int32)
-    first = torch.arange(sums, device=device, dtype=torch.int32)[:, None] // block * NEAR
+    far = torch.randint(count, (ROWS_OF_A_SUM, sums), generator=random, device=device, dtype=torch.int32)
+    first = torch.arange(sums, device=device, dtype=torch.int32) // block * NEAR
     near = (first + far % NEAR) % count
     buffer = torch.zeros(count, width, device=device)
     clocked = clock(device)

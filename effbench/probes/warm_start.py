@@ -6,7 +6,7 @@ import time
 
 from effbench.errors import InputError
 from effbench.probes.base import Context, Measurement, needs_device
-from effbench.probes.conditions import conditions
+from effbench.probes.conditions import plain_conditions
 from effbench.probes.training_options import data_root, parse_warm_start, show_training, validation_sets
 from effbench.study.cell import Cell
 from effbench.training import warm_start
@@ -28,7 +28,7 @@ def measure(cell: Cell, context: Context) -> Measurement:
     cached = warm_start.path_of(start).exists()
     if "parts" in cell.options:
         validation_sets(cell, context)  # made here with all cores, so that no training waits for another's
-    with conditions(cell).applied():
+    with plain_conditions(cell, NAME).applied():
         path = warm_start.make(start, root, show_training(context, "warm start"), context.cores - 1)
     detail = {
         "cached": cached,

@@ -55,9 +55,9 @@ class Row:
 
     @property
     def bound(self) -> float | None:
-        """Least seconds that the machine allows, by what it attained in the same process; None where rows have no rate.
+        """Seconds of its bytes or of its rows alone, whichever is more; None where rows have no rate.
 
-        Compulsory bytes at the rate of a copy, or rows one after another at the rate of nearby ones and of additions.
+        Compulsory bytes at the rate of a copy; rows at the rates of nearby ones and of additions, one after the other.
         """
         if "rows_near" not in self.ceilings:
             return None
@@ -82,9 +82,9 @@ def sections(records: Sequence[Record], folder: Path) -> list[str]:
             "where the implementation is not fused, PyTorch computes locations and softmax around it (`chain`). "
             "Compulsory bytes are every argument once and every result once; their rate is held against that of a "
             "copy in the same process. Gathered bytes are four pixels of every sample (and in a backward as many "
-            "additions): caches serve most of them, so that their rate may pass any ceiling. `bound` is the least that "
-            "the machine allows: compulsory bytes at the rate of a copy, or rows of channels at the rates at which "
-            "kernels of nothing else gathered nearby ones and added to any (on a GPU alone). `/ best peer` is the "
+            "additions): caches serve most of them, so that their rate may pass any ceiling. `bound`, on a GPU, is the "
+            "time of the compulsory bytes at the rate of a copy, or, if longer, of the rows of channels at the rates "
+            "at which kernels of little else gathered nearby ones and added to any. `/ best peer` is the "
             f"time over that of the fastest implementation that is not ours ({', '.join(OURS)}) on the same inputs. "
             "Where other processes kept cores busy (`cores of others`), what runs on all cores waits for them again "
             "and again.",
@@ -100,7 +100,7 @@ def sections(records: Sequence[Record], folder: Path) -> list[str]:
         *section("Copies in the same processes", "GB/s, read and written, lowest to highest.", ceilings_table(rows)),
         *section(
             "Rows in the same processes",
-            "Billions of rows per second, lowest to highest: gathered by neighbours from the same 512, gathered from "
+            "Billions of rows per second, lowest to highest: gathered by neighbours from the same 64, gathered from "
             "anywhere in a table as large as the value, and added to anywhere in float32.",
             rows_table(rows),
         ),
@@ -126,7 +126,7 @@ def timed(records: Sequence[Record]) -> Iterator[Row]:
             seconds,
             _median(place, options["temperatures"][0], "host"),
             detail["bytes"],
-            detail["rows"],
+            detail.get("rows", {}),
             detail["ceilings"],
             _others(place) if cell.device == "cpu" else None,
         )

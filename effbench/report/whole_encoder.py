@@ -12,7 +12,7 @@ from effbench.study.cell import Cell
 from effbench.study.record import Record
 from effbench.study.statistics import across_processes
 
-OURS = "effbench"
+OURS, NO_TIME = "effbench", float("nan")
 
 
 def sections(records: Sequence[Record]) -> list[str]:
@@ -33,37 +33,33 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
     found = [r for r in records if r.probe == "encoder" and r.status in ("ok", "invalid")]
     rows = []
     for place in places(found):
-        cell, detail = Cell.from_json(place[0].cell), place[0].detail
+        wrong = [record for record in place if record.status == "invalid"]
+        shown = (wrong or place)[0]
+        cell, detail, waits = Cell.from_json(shown.cell), shown.detail, shown.detail.get("synchronisations")
         errors = {name: error["rms"] for name, error in detail["outputs"].items()}
         rows.append(
             {
                 "image": f"{cell.dataset} {cell.size}, batch {cell.batch}",
                 "encoder": cell.options["implementation"],
-                "operator": place[0].implementation["ms_deform_attn"],
+                "operator": shown.implementation["ms_deform_attn"],
                 "form": f"{cell.device}, {cell.conditions}",
-                "seconds": _seconds(place),
-                "waits for the device": detail.get("synchronisations"),
+                "group": f"{cell.dataset} {cell.size}, batch {cell.batch}, {cell.device}",
+                "baseline": cell.options["implementation"] != OURS and cell.precision == "float32",
+                "seconds": NO_TIME if wrong else across_processes([list(r.samples) for r in place]).median,
+                "waits": "-" if waits is None else str(waits),
                 "error": f"{errors['mask_features']:.1e} / {max(errors.values()):.1e} (at most {detail['limit']:.0e})",
             }
         )
     if not rows:
         return pd.DataFrame()
     numbers = pd.DataFrame(rows).sort_values(["image", "seconds"], kind="stable")
-    theirs = numbers[(numbers["encoder"] != OURS) & numbers["form"].str.endswith("float32")]
-    base = numbers["image"].map(theirs.groupby("image")["seconds"].min())
+    base = numbers["group"].map(numbers[numbers["baseline"]].groupby("group")["seconds"].min())
     return pd.DataFrame(
         {
             **{name: numbers[name] for name in ("image", "encoder", "operator", "form")},
             "ms": [f"{1000 * s:.2f}" if s == s else "**wrong**" for s in numbers["seconds"]],
             "times faster": [f"{ratio:.2f}" if ratio == ratio else "-" for ratio in base / numbers["seconds"]],
-            **({"waits": numbers["waits for the device"]} if numbers["waits for the device"].notna().any() else {}),
+            **({"waits": numbers["waits"]} if (numbers["waits"] != "-").any() else {}),
             "error": numbers["error"],
         }
-    ).fillna("-")
-
-
-def _seconds(place: Sequence[Record]) -> float:
-    right = [record for record in place if record.status == "ok"]
-    if not right:
-        return float("nan")
-    return across_processes([list(record.samples) for record in right]).median
+    )

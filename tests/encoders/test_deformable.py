@@ -199,3 +199,15 @@ def test_reset_is_xavier_on_matrices_and_normal_on_the_level_embedding() -> None
     bound = (6 / (64 + 256)) ** 0.5
     assert 0.99 * bound < weight.abs().max() <= bound
     assert 0.8 < transformer.level_embed.std() < 1.2
+
+
+def test_sums_have_all_their_bits_under_autocast() -> None:
+    """What a layer normalises is the sum in float32, though its projections are in 16 bits."""
+    layer, sums = DeformableLayer(32, 2, 4, 2, 64, "auto"), []
+    for norm in (layer.norm1, layer.norm2):
+        norm.register_forward_pre_hook(lambda _, arguments: sums.append(arguments[0]))
+    x, reference = torch.randn(1, 14, 32), reference_points(SHAPES, torch.zeros(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x, torch.zeros(14, 32), reference, SHAPES)
+    assert [x.dtype for x in sums] == [torch.float32, torch.float32]
+    assert not torch.equal(sums[0], sums[0].bfloat16().float())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from effbench.encoders.contract import SettingError
-from effbench.encoders.layers import EMBEDDINGS, ConvNorm, PoolNorm, embedding_layer, sine_position
+from effbench.encoders.layers import EMBEDDINGS, ConvNorm, PoolNorm, added, embedding_layer, sine_position
 
 
 @pytest.mark.parametrize(("height", "width", "dim"), [(3, 5, 8), (1, 1, 4), (7, 2, 12)])
@@ -78,3 +78,11 @@ def test_conv_norm_has_no_bias_and_starts_fan_in_uniform() -> None:
     bound = math.sqrt(3 / (64 * 9))
     assert 0.99 * bound < layer.weight.abs().max() <= bound
     assert layer(torch.randn(1, 64, 4, 4)).min() < 0, "no ReLU unless asked"
+
+
+def test_a_sum_takes_the_memory_of_its_first_part_where_that_has_the_bits() -> None:
+    a, b = torch.full((4,), 1.0), torch.full((4,), 1 / 512)
+    short = a.bfloat16()
+    assert torch.equal(added(short, b), a + b) and torch.equal(short, a.bfloat16()), "bfloat16 cannot hold it"
+    found = added(a, b.bfloat16())
+    assert found is a and torch.equal(a, torch.full((4,), 1 + 1 / 512))

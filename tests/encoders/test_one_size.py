@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from effbench.encoders.contract import Encoder, FeatureSpec, SettingError
-from effbench.encoders.deformable import MSDeformAttn, positions
+from effbench.encoders.deformable import DeformableLayer, MSDeformAttn, positions
 from effbench.encoders.layers import TableLinear
 from effbench.encoders.registry import build_encoder
 
@@ -78,7 +78,12 @@ def test_no_position_is_computed_or_added(
 
     for function in ("positions", "reference_points"):
         monkeypatch.setattr(f"effbench.encoders.mask2former.{function}", refused)
+    places: list[Any] = []
+    for module in encoder.modules():
+        if isinstance(module, DeformableLayer):
+            module.register_forward_pre_hook(lambda _, arguments: places.append(arguments[1]))
     maps_of(encoder, features)
+    assert places and set(places) == {None}
 
 
 @each
@@ -86,6 +91,19 @@ def test_another_size_is_refused(name: str, build: Callable[[str], Encoder], pyr
     encoder = build(name).at_size(HEIGHT, WIDTH)
     with pytest.raises(ValueError, match=r"maps of \[\(3, 2\).* in an encoder made for \[\(2, 3\).*`at_size`"):
         maps_of(encoder, pyramid(1, (WIDTH, HEIGHT)))
+
+
+@each
+def test_it_is_made_for_maps_that_are_rounded_up(name: str, build: Callable[[str], Encoder], pyramid: Pyramid) -> None:
+    assert len(maps_of(build(name).at_size(HEIGHT - 5, WIDTH - 9), pyramid(1, (HEIGHT - 5, WIDTH - 9)))) == 4
+    with pytest.raises(SettingError, match="height=0, expected an integer of at least 1"):
+        build(name).at_size(0, WIDTH)
+
+
+@each
+def test_what_is_made_for_one_size_is_made_for_no_other(name: str, build: Callable[[str], Encoder]) -> None:
+    with pytest.raises(SettingError, match=r"made for maps of \[\(2, 3\).* already; expected the one that `at_size`"):
+        build(name).at_size(HEIGHT, WIDTH).at_size(HEIGHT, WIDTH)
 
 
 @each

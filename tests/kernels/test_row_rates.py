@@ -45,13 +45,13 @@ else:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_a_gather_sums_rows(dtype: torch.dtype) -> None:
-        table, rows = torch.randn(50, 8).to(dtype), torch.randint(50, (2 * BLOCK, 3), dtype=torch.int32)
+        table, rows = torch.randn(50, 8).to(dtype), torch.randint(50, (3, 2 * BLOCK), dtype=torch.int32)
         found = gather(table, rows)
         assert found.dtype == torch.float32
-        torch.testing.assert_close(found, table.float()[rows.long()].sum(1), rtol=0, atol=1e-5)
+        torch.testing.assert_close(found, table.float()[rows.long()].sum(0), rtol=0, atol=1e-5)
 
     def test_an_addition_counts_rows() -> None:
-        table, rows = torch.zeros(20, 4), torch.randint(20, (BLOCK, 3), dtype=torch.int32)
+        table, rows = torch.zeros(20, 4), torch.randint(20, (3, BLOCK), dtype=torch.int32)
         add(table, rows)
         assert torch.equal(table, torch.bincount(rows.flatten(), minlength=20)[:, None].expand(-1, 4).float())
 
@@ -60,4 +60,4 @@ else:
     )
     def test_what_they_do_not_take(width: int, count: int, dtype: torch.dtype) -> None:
         with pytest.raises(ValueError, match="expected int32, a multiple of 32 of them, and a power of 2"):
-            gather(torch.zeros(4, width), torch.zeros(count, 2, dtype=dtype))
+            gather(torch.zeros(4, width), torch.zeros(2, count, dtype=dtype))

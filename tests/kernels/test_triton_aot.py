@@ -191,7 +191,7 @@ def pointer_names(kernel: Any) -> list[str]:
 def test_the_kernels_of_rows_alone_move_16_bytes_at_a_time(name: str) -> None:
     """Their rates are the ceilings of the others, so nothing narrower may stand in their way."""
     kernel = {"gather": row_rates.gather_kernel, "add": row_rates.add_kernel}[name]
-    types = {"table": "*fp32", "rows": "*i32", "output": "*fp32", "COUNT": "i32"}
+    types = {"table": "*fp32", "rows": "*i32", "output": "*fp32", "n": "i32", "COUNT": "i32"}
     constants = {"D": 32, "BLOCK": row_rates.BLOCK}
     compiled = triton.compile(
         ASTSource(

@@ -85,7 +85,6 @@ def test_what_is_wrong_has_no_time(planted: float, cell: Cell, context: Context,
 def test_16_bits_are_held_against_their_own_limit(cell: Cell, context: Context) -> None:
     found = encoder.measure(replace(cell, dtype="bfloat16"), context)
     assert found.detail["limit"] == encoder.LIMITS["bfloat16"] and len(found.samples) == 2
-    assert found.samples[0] > 1e-3 or found.samples[0] > 0
     assert 1e-3 < found.detail["outputs"]["mask_features"]["rms"] < 0.1
 
 
@@ -111,6 +110,8 @@ def test_what_is_not_here_is_named(cell: Cell, monkeypatch: pytest.MonkeyPatch) 
     theirs = also(cell, implementation="transformers")
     reason = encoder.missing(also(theirs, op="dcnv4"))
     assert reason == "DCNv4 is not installed"
+    assert "needs a CUDA device" in str(encoder.missing(also(theirs, op="triton")))
+    assert encoder.missing(also(theirs, op="cpu")) is None
     monkeypatch.setattr(encoder, "absent", lambda: "transformers is not installed")
     assert encoder.missing(theirs) == "transformers is not installed"
     assert str(encoder.missing(also(cell, mode="graph"))).startswith("mode graph needs a CUDA device")

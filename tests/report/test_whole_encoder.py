@@ -78,7 +78,15 @@ def test_what_is_wrong_is_shown_and_nothing_is_held_against_it(make: Make) -> No
 def test_waits_are_shown_where_there_is_a_device_to_wait_for(make: Make) -> None:
     assert "waits" not in whole_encoder.table([make("effbench", 1.0, "cpu")])
     (row,) = whole_encoder.table([make("transformers", 1.0, "cuda_op", waits=6)]).to_dict("records")
-    assert row["waits"] == 6
+    assert row["waits"] == "6"
+
+
+def test_one_process_that_is_wrong_makes_the_place_wrong(make: Make) -> None:
+    right, wrong = (make("effbench", 1.0, "cpu", replica=i) for i in range(2))
+    detail = {**wrong.detail, "outputs": {"mask_features": {"rms": 0.5, "largest": 1.0}}}
+    wrong = replace(wrong, status="invalid", samples=[], reason="wrong", detail=detail)
+    (row,) = whole_encoder.table([right, wrong]).to_dict("records")
+    assert row["ms"] == "**wrong**" and row["error"].startswith("5.0e-01")
 
 
 def test_other_studies_have_no_such_section(make: Make) -> None:
