@@ -59,10 +59,9 @@ class PoolNorm(nn.Module):
 def added(result: Tensor, other: Tensor) -> Tensor:
     """Their sum, in the memory of `result`, which nobody else may read: a new large tensor costs more than the sum.
 
-    Not under autocast, where `result` may have too few bits for it.
+    Not where their dtypes differ, as under autocast: `result` may have too few bits for the sum.
     """
-    wide = torch.promote_types(result.dtype, other.dtype)
-    return result.add_(other) if result.dtype == wide else result + other
+    return result.add_(other) if result.dtype == other.dtype else result + other
 
 
 def embedding_layer(kind: str, dim: int) -> nn.Module:
