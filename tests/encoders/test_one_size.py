@@ -144,3 +144,13 @@ def test_tables_are_made_in_float32_for_16_bits() -> None:
     assert table.dtype == torch.bfloat16
     rounded = nn.functional.linear(position, linear.weight.float(), linear.bias.float())
     assert torch.equal(table, rounded.bfloat16()) and (rounded - exact).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["mask2former", "lite", "proscale"])
+def test_it_compiles_in_one_graph(name: str, build: Callable[[str], Encoder], pyramid: Pyramid) -> None:
+    encoder, features = build(name).at_size(HEIGHT, WIDTH), pyramid(1)
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        found = compiled(features)
+    for ours, theirs in zip([found.mask_features, *found.multi_scale], maps_of(encoder, features), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
