@@ -13,6 +13,9 @@ from effbench.report.figures import MARKERS
 
 mpl.use("Agg")  # a report is written where there may be no screen
 
+SPREAD = 0.5
+"""Between the first implementation and the last one of a call, whose next is 1 away."""
+
 Point = tuple[str, str, str, float]
 """Direction, call, implementation, median us."""
 
@@ -29,7 +32,8 @@ def draw(points: Sequence[Point], path: Path) -> bool:
         panels = canvas.subplots(1, len(directions), sharey=True, squeeze=False)[0]
         for panel, direction in zip(panels, directions, strict=True):
             for number, name in enumerate(names):
-                own = [(us, calls.index(call)) for d, call, n, us in points if (d, n) == (direction, name)]
+                beside = SPREAD * (number / max(len(names) - 1, 1) - 0.5)  # equal times would hide each other
+                own = [(us, calls.index(call) + beside) for d, call, n, us in points if (d, n) == (direction, name)]
                 if own:
                     marker = MARKERS[number % len(MARKERS)]
                     panel.plot(*zip(*own, strict=True), marker, color=colours[number], ms=8, label=name)
