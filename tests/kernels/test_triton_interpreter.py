@@ -166,15 +166,17 @@ def check(given: Case, what: str = "") -> None:
     assert output.shape == (B, Q, M * given.value.shape[3]) and output.dtype == given.value.dtype
     grad = torch.randn(output.shape).to(DEVICE, output.dtype)
     expected, grads = given.expected(grad)
-    # A place is rounded, too, which counts where a sample only just touches the map.
-    place = torch.finfo(torch.float32).eps * float(given.value.abs().max()) if given.value.numel() else 0.0
-    close(output, expected, 5e-6, f"{what} output", place)
+    # A place is rounded, too, which counts where a sample only just touches the map: its share is off by so much.
+    share = torch.finfo(torch.float32).eps
+    largest, steepest = (float(t.abs().max()) if t.numel() else 0.0 for t in (given.value, grad))
+    more = {"value": share * steepest, "points": 0.0, "scores": share * largest * steepest * given.value.shape[3]}
+    close(output, expected, 5e-6, f"{what} output", share * largest)
     inputs = (given.value, given.points, given.scores)
     for name, ours, theirs, tensor in zip(
         ("value", "points", "scores"), given.backward(grad), grads, inputs, strict=True
     ):
         assert (ours.shape, ours.dtype) == (tensor.shape, tensor.dtype)
-        close(ours, theirs, 2e-5, f"{what} gradient of {name}")
+        close(ours, theirs, 2e-5, f"{what} gradient of {name}", more[name])
 
 
 def close(ours: Tensor, theirs: Tensor, bound: float, what: str, more: float = 0.0) -> None:
