@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from torch import Tensor
 
 from effbench.peers.contract import Implementation, Peer, Shapes, table
+from effbench.peers.mask2former import absent
 
 
 def peers() -> dict[str, Peer]:
     """`transformers`, of the version that is installed."""
-    return {"transformers": Peer(_load, absent=_absent, package="transformers")}
-
-
-def _absent() -> str | None:
-    return None if importlib.util.find_spec("transformers") else "transformers is not installed"
+    return {"transformers": Peer(_load, absent=absent, package="transformers")}
 
 
 def _load() -> Implementation:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from effbench.encoders.contract import Encoder
-from effbench.encoders.registry import setting_defaults
 from effbench.errors import InputError
 from effbench.models.segmenter import STRIDE
 from effbench.peers.contract import Case
@@ -27,7 +26,7 @@ from effbench.peers.registry import find, version
 from effbench.probes import conditions
 from effbench.probes.base import Context, Measurement, parse_size, segmenter
 from effbench.probes.clocks import clock, synchronisations
-from effbench.probes.kernel_inputs import STRIDES
+from effbench.probes.kernel_inputs import STRIDES, settings_of
 from effbench.probes.latency import by_clock, random_pyramid
 from effbench.probes.modes import as_run, graph_breaks, in_form
 from effbench.probes.neighbours import processes
@@ -109,13 +108,9 @@ def measure(cell: Cell, context: Context) -> Measurement:
     return Measurement(detail[detail["clock"]], "s", detail, ran)
 
 
-def _settings(cell: Cell) -> dict[str, Any]:
-    return {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width}
-
-
 def _case(cell: Cell) -> Case:
     """A layer's call of the operator, as peers are asked about it."""
-    settings, (height, width) = _settings(cell), parse_size(cell.size)
+    settings, (height, width) = settings_of(cell), parse_size(cell.size)
     tokens = sum((height // stride) * (width // stride) for stride in STRIDES)
     heads, points = settings["heads"], settings["points"]
     sizes = (cell.batch, tokens, heads, settings["dim"] // heads, tokens, len(STRIDES), points)
@@ -125,7 +120,7 @@ def _case(cell: Cell) -> Case:
 def _theirs(cell: Cell, asked: Question, dtype: torch.dtype) -> nn.Module:
     weights = {name: x.to(dtype) for name, x in asked.encoder.state_dict().items()}
     name = cell.options.get("op")
-    return their_encoder(weights, asked.encoder.specs, _settings(cell), find(name).load().op if name else None)
+    return their_encoder(weights, asked.encoder.specs, settings_of(cell), find(name).load().op if name else None)
 
 
 def _wrong(errors: Mapping[str, Mapping[str, float]], limit: float) -> str | None:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -90,13 +90,18 @@ class Inputs(NamedTuple):
         return (self.offsets, self.logits, self.reference) if fused else (self.locations, self.weights)
 
 
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """All settings of the cell's encoder, those that nobody chose included."""
+    return {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width}
+
+
 def problem(cell: Cell) -> Problem:
     """The cell's problem: the operator as its encoder calls it at `cell.size` "HxW", in heads, points and width.
 
     It is asked with `cell.queries` per image, at `options["locations"]`. Raises InputError for locations that do not
     exist.
     """
-    settings = {**setting_defaults(cell.encoder, cell.settings), **cell.settings, **cell.width}
+    settings = settings_of(cell)
     where = cell.options["locations"]
     if where not in LOCATIONS:
         raise InputError(f"locations {where!r}; expected one of {', '.join(LOCATIONS)}")

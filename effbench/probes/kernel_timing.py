@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,7 +20,6 @@ CALLS = 10
 """In one CUDA graph, so that the events around a short kernel weigh little."""
 FLUSHED = 2**28
 """Bytes written between runs that shall find cold caches: more than any cache holds."""
-RUNS = 11
 ROW_SUMS, ROWS_OF_A_SUM = 2**17, 48
 """About as many as heads of queries on an image of COCO, and pixels that one of them reads."""
 NEAR = 64
@@ -96,7 +94,7 @@ def copy_rate(device: torch.device, size: int | None = None) -> float:
     length = roofline.COPIED if size is None else size
     source = torch.ones(length, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * length / _median(clock(device), lambda: target.copy_(source))
+    return 2 * length / roofline.median_seconds(clock(device), lambda: target.copy_(source))
 
 
 @lru_cache(maxsize=8)
@@ -123,16 +121,7 @@ def row_rates(device: torch.device, dtype: torch.dtype, channels: int, count: in
         "rows_far": lambda: gather(table, far),
         "rows_added": lambda: add(buffer, far),
     }
-    return {name: sums * ROWS_OF_A_SUM / _median(clocked, run) for name, run in runs.items()}
-
-
-def _median(chosen: Clock, run: Run) -> float:
-    def once() -> float:
-        sample = chosen.time(run)
-        return sample.host if sample.device is None else sample.device
-
-    warm_up(once)
-    return statistics.median(once() for _ in range(RUNS))
+    return {name: sums * ROWS_OF_A_SUM / roofline.median_seconds(clocked, run) for name, run in runs.items()}
 
 
 def elapsed(began: float) -> float:

@@ -53,11 +53,11 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     source = torch.ones(COPIED, device=device, dtype=torch.uint8)
     product, target = torch.empty_like(a), torch.empty_like(source)
     rates = {
-        "product": side**3 / _median(timer, lambda: torch.mm(a, b, out=product)),
-        "convolution": 9 * CHANNELS * x.numel() / _median(timer, lambda: F.conv2d(x, kernel, padding=1)),
+        "product": side**3 / median_seconds(timer, lambda: torch.mm(a, b, out=product)),
+        "convolution": 9 * CHANNELS * x.numel() / median_seconds(timer, lambda: F.conv2d(x, kernel, padding=1)),
     }
     fastest = max(rates, key=lambda name: rates[name])
-    return Ceilings(rates[fastest], 2 * COPIED / _median(timer, lambda: target.copy_(source)), fastest)
+    return Ceilings(rates[fastest], 2 * COPIED / median_seconds(timer, lambda: target.copy_(source)), fastest)
 
 
 def place(macs: int, moved: int, seconds: float, roof: Ceilings, waits: bool | None) -> dict[str, Any]:
@@ -134,7 +134,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(getattr(value, field.name))
 
 
-def _median(timer: Clock, run: Run) -> float:
+def median_seconds(timer: Clock, run: Run) -> float:
+    """Of `RUNS` runs after a warm-up, by the device's clock where it has one."""
     warm_up(lambda: timer.time(run).host)
     samples = [timer.time(run) for _ in range(RUNS)]
     return statistics.median(s.host if s.device is None else s.device for s in samples)

@@ -28,6 +28,19 @@ class Doubled(nn.Module):
         return 2 * x
 
 
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The graphs that torch.compile was given, which then run as they are."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    return graphs
+
+
 def test_an_eager_run_calls_the_module() -> None:
     module, x = Doubled(), torch.ones(2)
     run = as_run(module, x, "eager")
@@ -35,14 +48,7 @@ def test_an_eager_run_calls_the_module() -> None:
     assert torch.equal(run(), 2 * x) and module.calls == 1
 
 
-def test_a_compiled_run_compiles_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[Any] = []
-
-    def backend(graph: Any, inputs: Any) -> Any:
-        compiled.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+def test_a_compiled_run_compiles_the_module(compiled: list[Any]) -> None:
     before = graph_breaks()
     run = as_run(nn.ReLU(), torch.tensor([-1.0, 1.0]), "compile")
     assert compiled == []
@@ -106,15 +112,8 @@ def test_on_a_gpu_a_replay_computes_what_eager_does() -> None:
         assert torch.allclose(as_run(layer, x, "graph")(), layer(x))
 
 
-def test_every_module_of_one_class_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_module_of_one_class_is_compiled(compiled: list[Any]) -> None:
     """Past its limit of compilations PyTorch would run the rest eagerly."""
-    compiled: list[Any] = []
-
-    def backend(graph: Any, inputs: Any) -> Any:
-        compiled.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     number = torch._dynamo.config.recompile_limit + 3
     for width in range(1, number + 1):
         assert as_run(nn.Linear(width, 1), torch.ones(1, width), "compile")().shape == (1, 1)
